@@ -1,0 +1,62 @@
+"""slm-export: fine-tuned small language models to device bundles, proven to answer like the float model.
+
+These functions are what the command line calls. They import heavy libraries only when they run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slm_export.bundle.verify import Verification
+    from slm_export.doctor import Backend
+    from slm_export.pipeline import Listener
+    from slm_export.readers.facts import FileFacts
+    from slm_export.results import RunResult
+
+__all__ = ["calibration_schema", "check_backends", "export_model", "inspect_file", "verify_bundle"]
+
+
+def export_model(settings: dict[str, Any], *, folder: Path | None = None, listener: Listener | None = None) -> RunResult:
+    """Export a model for a target and write the bundle.
+
+    `settings` are the command's flags by name ("model", "target", "calibration", "eval", "output", ...); what is
+    missing comes from slm-export.toml in `folder` (default: the working directory), the target and the defaults.
+    An artifact that fails is named in the result's `error` and is not in the bundle.
+    Raises UsageError, InputError or ExportError if there is nothing to judge.
+    """
+    from slm_export.pipeline import execute
+    from slm_export.planning import plan_run
+
+    return execute(plan_run(settings, folder or Path.cwd()), listener)
+
+
+def verify_bundle(bundle: Path, *, formats: Sequence[str] = ()) -> Verification:
+    """Check a bundle's hashes, tokenizer and golden vectors; see slm_export.bundle.verify."""
+    from slm_export.bundle.verify import verify
+
+    return verify(bundle, formats=formats)
+
+
+def inspect_file(path: Path) -> FileFacts:
+    """What a .pte, .tflite or .onnx file holds. Raises InputError if it is none or is damaged."""
+    from slm_export import readers
+
+    return readers.get(path).read(path)  # type: ignore[no-any-return]
+
+
+def check_backends() -> list[Backend]:
+    """Which formats can be exported and run here; see slm_export.doctor."""
+    from slm_export.doctor import check
+
+    return check()
+
+
+def calibration_schema() -> str:
+    """What calibration and evaluation files must hold, for people."""
+    from slm_export.calibration import SCHEMA
+
+    return SCHEMA

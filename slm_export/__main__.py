@@ -1,0 +1,3 @@
+from slm_export.cli import entry
+
+entry()

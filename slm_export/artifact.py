@@ -1,0 +1,74 @@
+"""Artifact: one model file in one format and scheme, and what was recorded about it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from slm_export.quantization.plan import QuantPlan
+from slm_export.records import record
+
+
+@record
+class FileRecord:
+    path: str  # relative to the manifest
+    bytes: int
+    sha256: str
+
+
+@record
+class TensorSpec:
+    """An input or output; a dimension is a number, or the name of one that varies."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@record
+class Signature:
+    """One length bucket of a .tflite."""
+
+    name: str
+    sequence: int
+
+
+@record
+class Memory:
+    """Bytes the runtime needs, read off the file: weights as stored, and the most that live at once beside them."""
+
+    weights_bytes: int
+    activations_bytes: int
+
+
+@record
+class RuntimeRecord:
+    package: str
+    version: str
+    oldest: str  # the oldest version this very artifact was seen to pass in
+    backend: str
+
+
+@record
+class Artifact:
+    format: str
+    scheme: str  # read back from the file
+    path: str
+    files: tuple[FileRecord, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    signatures: tuple[Signature, ...] = ()
+    batch: int | None = None  # the most texts one call takes; None: any number
+    max_length: int
+    pad_id: int
+    runtime: RuntimeRecord
+    memory: Memory
+    delegation_share: float | None = None  # of operators, 0 to 1, that the backend takes over; None: no delegation
+    layers_carried: int = 0  # quantized layers whose integers and scales were read back equal
+    plan: QuantPlan
+
+
+def file_record(path: Path, *, root: Path) -> FileRecord:
+    data = path.read_bytes()
+    relative = path.relative_to(root).as_posix()
+    return FileRecord(path=relative, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())

@@ -1,0 +1,122 @@
+"""manifest.json and golden.json: the contract that apps and scripts read. docs/manifest.md describes every field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from slm_export.artifact import Artifact, FileRecord
+from slm_export.errors import VerificationError
+from slm_export.records import from_json, read_json, record, to_json
+
+SCHEMA = 1
+LIBRARIES = ("torch", "transformers", "executorch", "litert-torch", "ai-edge-quantizer", "onnxscript", "torchao")
+
+
+@record
+class SourceEntry:
+    kind: str
+    name: str
+    architecture: str
+    sha256: str
+    license: str | None
+    files: dict[str, str]
+
+
+@record
+class TokenizerEntry:
+    files: tuple[str, ...]
+    chat_template: str | None
+    truncation: dict[str, Any]
+    padding: dict[str, Any]
+
+
+@record
+class ArtifactEntry:
+    """An artifact as the manifest lists it: what it is, the thresholds it was judged by, and the verdict."""
+
+    artifact: Artifact
+    thresholds: dict[str, float]
+    verdict: str
+
+
+@record
+class Manifest:
+    name: str
+    target: str
+    task: str
+    labels: tuple[str, ...]
+    max_length: int
+    source: SourceEntry
+    tokenizer: TokenizerEntry
+    calibration: str | None  # path of the calibration set's manifest
+    artifacts: tuple[ArtifactEntry, ...]
+    files: tuple[FileRecord, ...]  # every file of the bundle but the artifacts' and this manifest
+    versions: dict[str, str]
+    golden: str = "golden.json"
+    parity: str = "parity.json"
+
+
+def manifest_json(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as written: schema first, and each artifact's entry flat."""
+    data = to_json(manifest)
+    data["artifacts"] = [
+        {**to_json(e.artifact), "thresholds": to_json(e.thresholds), "verdict": e.verdict} for e in manifest.artifacts
+    ]
+    return {"schema": SCHEMA, **data}
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """Raises VerificationError if there is no manifest, it is not JSON, or lacks a field of schema 1."""
+    path = bundle / "manifest.json"
+    try:
+        data = read_json(path)
+        if data["schema"] != SCHEMA:
+            raise VerificationError(f"{path} has schema {data['schema']}, this slm-export reads {SCHEMA}")
+        entries = [{"artifact": e, "thresholds": e["thresholds"], "verdict": e["verdict"]} for e in data["artifacts"]]
+        return from_json(Manifest, {**data, "artifacts": entries})
+    except FileNotFoundError as err:
+        raise VerificationError(f"{bundle} is no bundle: it has no manifest.json", where=str(path)) from err
+    except KeyError as err:
+        raise VerificationError(f"{path} lacks {err.args[0]!r}", where=str(path)) from err
+    except (ValueError, TypeError, AttributeError) as err:
+        raise VerificationError(f"{path} is not a manifest: {err}", where=str(path)) from err
+
+
+def versions() -> dict[str, str]:
+    """slm-export's own version, and those of the libraries that make artifacts."""
+    found: Mapping[str, str] = {n: metadata.version(n) for n in ("slm-export", *LIBRARIES)}
+    return dict(found)
+
+
+@record
+class GoldenSample:
+    text: str
+    input_ids: tuple[int, ...]
+    label: str  # the reference's answer, by name
+    reference: tuple[float, ...]
+
+
+@record
+class GoldenOutputs:
+    """What an artifact gave for each golden sample, and how far another host's output may lie from it."""
+
+    outputs: tuple[tuple[float, ...], ...]
+    min_cosine: float
+
+
+@record
+class Golden:
+    output: str  # the output's name
+    samples: tuple[GoldenSample, ...]
+    artifacts: dict[str, GoldenOutputs]  # by the artifact's path
+
+
+def read_golden(path: Path) -> Golden:
+    """Raises VerificationError if the file is missing or not golden vectors."""
+    try:
+        return from_json(Golden, read_json(path))
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as err:
+        raise VerificationError(f"{path} holds no golden vectors: {type(err).__name__}: {err}", where=str(path)) from err

@@ -1,0 +1,148 @@
+"""verify: is a bundle what its manifest says, and does each artifact still answer as it did?
+
+Needs numpy and the artifacts' runtimes; torch only where ExecuTorch's runtime brings it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from slm_export.artifact import file_record
+from slm_export.bundle.manifest import ArtifactEntry, Golden, GoldenOutputs, Manifest, read_golden, read_manifest
+from slm_export.errors import DependencyError, VerificationError
+from slm_export.records import record, to_json
+from slm_export.stages import run_stage
+
+
+@record
+class Check:
+    """One thing looked at: `ok` None means it could not be, and `detail` says why."""
+
+    name: str
+    ok: bool | None
+    detail: str
+
+
+@record
+class Verification:
+    bundle: str
+    checks: tuple[Check, ...]
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        return tuple(c for c in self.checks if c.ok is False)
+
+
+def find_bundles(path: Path) -> list[Path]:
+    """The bundle at `path`, or every bundle directly in it. Raises VerificationError if there is none."""
+    if (path / "manifest.json").is_file():
+        return [path]
+    found = sorted(p.parent for p in path.glob("*/manifest.json") if not p.parent.name.startswith("."))
+    if not found:
+        raise VerificationError(f"{path} is no bundle and holds none", why="there is no manifest.json", where=str(path))
+    return found
+
+
+def verify(bundle: Path, *, formats: Sequence[str] = ()) -> Verification:
+    """Check hashes, tokenizer and golden vectors of a bundle; `formats` limits which artifacts are run.
+
+    Raises VerificationError if the manifest itself cannot be read, DependencyError if a runtime is missing.
+    """
+    manifest = read_manifest(bundle)
+    checks = [_hash_check(bundle, manifest)]
+    golden = read_golden(bundle / manifest.golden)
+    checks.append(_tokenizer_check(bundle, manifest, golden))
+    chosen = [e for e in manifest.artifacts if not formats or e.artifact.format in formats]
+    _require_runtimes(chosen)
+    for entry in chosen:
+        checks.append(_golden_check(bundle, manifest, golden, entry))
+    return Verification(bundle=str(bundle), checks=tuple(checks))
+
+
+def _hash_check(bundle: Path, manifest: Manifest) -> Check:
+    listed = [*manifest.files, *(f for e in manifest.artifacts for f in e.artifact.files)]
+    wrong = []
+    for expected in listed:
+        path = bundle / expected.path
+        if not path.resolve().is_relative_to(bundle.resolve()):
+            wrong.append(f"{expected.path} lies outside the bundle")
+        elif not path.is_file():
+            wrong.append(f"{expected.path} is missing")
+        elif (got := file_record(path, root=bundle)) != expected:
+            how = f"{got.bytes} bytes, not {expected.bytes}" if got.bytes != expected.bytes else "another SHA-256"
+            wrong.append(f"{expected.path} has {how}")
+    return Check(name="hashes", ok=not wrong, detail="; ".join(wrong) or f"{len(listed)} files as listed")
+
+
+def _tokenizer_check(bundle: Path, manifest: Manifest, golden: Golden) -> Check:
+    if find_spec("tokenizers") is None:
+        return Check(name="tokenizer", ok=None, detail="not checked: pip install tokenizers")
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(bundle / manifest.tokenizer.files[0]))
+    except Exception as err:  # the Rust library raises plain Exception
+        return Check(name="tokenizer", ok=False, detail=f"tokenizer.json does not load: {err}")
+    wrong = [s.text for s in golden.samples if tuple(tokenizer.encode(s.text).ids) != s.input_ids]
+    detail = f"other ids for {wrong[0]!r}" if wrong else f"{len(golden.samples)} golden texts give their ids"
+    return Check(name="tokenizer", ok=not wrong, detail=detail)
+
+
+def _require_runtimes(entries: Sequence[ArtifactEntry]) -> None:
+    modules = {"onnxruntime": "onnxruntime", "ai-edge-litert": "ai_edge_litert", "executorch": "executorch"}
+    missing = sorted({p for e in entries if find_spec(modules[(p := e.artifact.runtime.package)]) is None})
+    if missing:
+        raise DependencyError(
+            f"the bundle's artifacts need {', '.join(missing)}, which is not installed",
+            next_step=f"pip install {' '.join(missing)}, or check other formats with --format",
+        )
+
+
+def _golden_check(bundle: Path, manifest: Manifest, golden: Golden, entry: ArtifactEntry) -> Check:
+    artifact = entry.artifact
+    name = f"golden {artifact.path}"
+    expected = golden.artifacts.get(artifact.path)
+    if expected is None:
+        return Check(name=name, ok=False, detail="golden.json does not have it")
+    with tempfile.TemporaryDirectory() as folder:
+        job = {
+            "artifact": to_json(artifact),
+            "path": str((bundle / artifact.path).resolve()),
+            "ids": [s.input_ids for s in golden.samples],
+            "probes": [golden.samples[0].input_ids],
+            "outputs": str(Path(folder) / "outputs.npz"),
+        }
+        try:
+            stage = run_stage("execute", job, name=f"execute-{artifact.format}", folder=Path(folder))
+        except Exception as err:  # a damaged file can kill the runtime's process: that is the finding
+            return Check(name=name, ok=False, detail=str(err).replace("\n", ";"))
+        if "refused" in stage.result:
+            return Check(name=name, ok=False, detail=f"the runtime refuses it: {stage.result['refused']}")
+        wrong = _differences(Path(folder) / "outputs.npz", manifest, golden, expected)
+    ran = f"{artifact.runtime.package} {stage.result['version']}"
+    return Check(name=name, ok=not wrong, detail="; ".join(wrong) or f"{len(golden.samples)} samples as recorded, {ran}")
+
+
+def _differences(npz: Path, manifest: Manifest, golden: Golden, expected: GoldenOutputs) -> list[str]:
+    import numpy as np
+
+    from slm_export.parity.metrics import cosine
+    from slm_export.parity.outputs import load_outputs
+
+    got = load_outputs(npz).evaluation
+    recorded = np.array(expected.outputs, np.float32)
+    if got.shape != recorded.shape:
+        return [f"outputs of shape {list(got.shape)}, recorded {list(recorded.shape)}"]
+    wrong = []
+    lowest = float(cosine(recorded, got).min())
+    if not lowest >= expected.min_cosine:
+        wrong.append(f"cosine to the recorded output {lowest:.6f}, must be >= {expected.min_cosine}")
+    answers = [manifest.labels[int(i)] if not np.isnan(r).any() else "NaN" for i, r in zip(got.argmax(1), got, strict=True)]
+    changed = [(s, a) for s, a in zip(golden.samples, answers, strict=True) if a != s.label]
+    if changed:
+        sample, answer = changed[0]
+        wrong.append(f"{len(changed)} labels differ, first {answer!r} for {sample.text[:40]!r}, recorded {sample.label!r}")
+    return wrong

@@ -1,0 +1,93 @@
+"""From a run's results to a bundle's files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from slm_export.artifact import file_record
+from slm_export.bundle.golden import choose, golden
+from slm_export.bundle.manifest import ArtifactEntry, Manifest, SourceEntry, TokenizerEntry, manifest_json, versions
+from slm_export.parity.outputs import Array, load_outputs
+from slm_export.records import read_json, write_json
+from slm_export.results import FormatResult, RunResult
+from slm_export.stages.prepare import Prepared
+
+
+def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path) -> None:
+    """Write the bundle of everything that passed into the new folder `target`; the manifest last."""
+    plan = result.plan
+    passed = [f for f in result.formats if f.error is None]
+    target.mkdir()
+    _move_artifacts(passed, work / "artifacts", target)
+    shutil.copytree(work / "tokenizer", target / "tokenizer")
+    write_json(target / "labels.json", plan.source.labels)
+    if prepared.calibration is not None:
+        write_json(target / "calibration.json", prepared.calibration)
+    _write_golden(result, passed, work, target)
+    write_json(target / "parity.json", {"reports": [f.report for f in result.formats if f.report]})
+    (target / "report.md").write_text(result.markdown, encoding="utf-8")
+    manifest = Manifest(
+        name=plan.source.name,
+        target=plan.profile.name,
+        task=plan.source.task,
+        labels=plan.source.labels,
+        max_length=plan.shape.max_length,
+        source=SourceEntry(
+            kind=plan.source.kind,
+            name=plan.source.name,
+            architecture=plan.source.architecture,
+            sha256=plan.source.sha256,
+            license=plan.source.license,
+            files=plan.source.files,
+        ),
+        tokenizer=TokenizerEntry(files=prepared.tokenizer_files, chat_template=None, **prepared.tokenizer),
+        calibration="calibration.json" if prepared.calibration is not None else None,
+        artifacts=tuple(_entry(f) for f in passed),
+        files=tuple(_other_files(passed, target)),
+        versions=versions(),
+    )
+    write_json(target / "manifest.json", manifest_json(manifest))
+
+
+def _move_artifacts(passed: Sequence[FormatResult], source: Path, target: Path) -> None:
+    for done in passed:
+        assert done.artifact is not None
+        for file in done.artifact.files:
+            (target / file.path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(source / file.path, target / file.path)
+            (target / file.path).chmod(0o644)
+
+
+def _write_golden(result: RunResult, passed: Sequence[FormatResult], work: Path, target: Path) -> None:
+    ids = read_json(work / "ids.json")["evaluation"]
+    texts = [s.text for s in result.plan.evaluation.samples]
+    reference = load_outputs(work / "reference.npz").evaluation
+    outputs: dict[str, tuple[str, Array]] = {}
+    for done in passed:
+        assert done.artifact is not None
+        rows = load_outputs(work / f"execute-{done.format}.npz").evaluation
+        outputs[done.artifact.path] = (done.artifact.scheme, rows)
+    chosen = choose(reference, [len(i) for i in ids], [rows for _, rows in outputs.values()])
+    vectors = golden(
+        output=passed[0].artifact.outputs[0].name if passed[0].artifact else "",
+        rows=chosen,
+        texts=texts,
+        ids=ids,
+        labels=result.plan.source.labels,
+        reference=reference,
+        artifacts=outputs,
+    )
+    write_json(target / "golden.json", vectors)
+
+
+def _entry(done: FormatResult) -> ArtifactEntry:
+    assert done.artifact is not None and done.report is not None
+    return ArtifactEntry(artifact=done.artifact, thresholds=done.report.limits, verdict=done.report.verdict)
+
+
+def _other_files(passed: Sequence[FormatResult], target: Path) -> list[object]:
+    artifacts = {f.path for done in passed if done.artifact for f in done.artifact.files}
+    files = sorted(p for p in target.rglob("*") if p.is_file())
+    return [file_record(p, root=target) for p in files if p.relative_to(target).as_posix() not in artifacts]

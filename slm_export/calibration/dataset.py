@@ -1,0 +1,165 @@
+"""The calibration and the evaluation set of a run, and what is recorded about them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from slm_export.calibration.samples import DataFile, Sample, label_ids, read_samples
+from slm_export.calibration.sampling import overlap, stratified
+from slm_export.errors import InputError
+from slm_export.records import record, to_json
+
+HELD_OUT = 512  # rows taken from the calibration file to judge by, when no evaluation file is given
+LENGTH_BINS = (8, 16, 32, 64, 128, 256, 512)
+
+
+@record
+class CalibrationSet:
+    """What drives quantization: the chosen samples and where they came from."""
+
+    file: str
+    sha256: str
+    rows: int
+    seed: int
+    overlap_lines: tuple[int, ...]  # rows that are also in the evaluation set
+    overlap_used: bool
+    samples: tuple[Sample, ...]
+
+
+@record
+class EvaluationSet:
+    """What judges artifacts. Never the calibration rows, unless forced."""
+
+    file: str
+    sha256: str
+    held_out: bool  # taken from the calibration file because no evaluation file was given
+    samples: tuple[Sample, ...]
+    label_ids: tuple[int, ...] | None  # indices of the model's labels; None: the file has none
+
+
+@record
+class DataOptions:
+    calibration: Path | None
+    evaluation: Path | None
+    text_column: str | None = None
+    label_column: str | None = None
+    size: int = 128
+    seed: int = 0
+    allow_overlap: bool = False
+
+
+def load(options: DataOptions, labels: Sequence[str]) -> tuple[CalibrationSet | None, EvaluationSet]:
+    """Read, sample and separate the two sets. `labels` are the model's, in order.
+
+    Raises InputError if neither file is given, if a file is bad, if every calibration row is in the evaluation set,
+    or if the evaluation set has labels that the model lacks.
+    """
+    files = {
+        kind: path and read_samples(path, text_column=options.text_column, label_column=options.label_column)
+        for kind, path in (("calibration", options.calibration), ("evaluation", options.evaluation))
+    }
+    calibration, evaluation = files["calibration"], files["evaluation"]
+    if evaluation is not None:
+        judge = _evaluation_set(evaluation, evaluation.samples, labels, held_out=False)
+        return calibration and _choose(calibration, judge, options), judge
+    if calibration is None:
+        raise InputError(
+            "there is nothing to judge the artifacts by",
+            why="parity is measured on real texts, never on random data",
+            next_step="give an evaluation file with --eval, or a calibration file to hold rows out of",
+        )
+    return _held_out(calibration, options, labels)
+
+
+def _choose(data: DataFile, judge: EvaluationSet, options: DataOptions) -> CalibrationSet:
+    leaked = overlap(data.samples, judge.samples)
+    refused = set() if options.allow_overlap else {s.line for s in leaked}
+    usable = [s for s in data.samples if s.line not in refused]
+    if not usable:
+        raise InputError(
+            f"every row of {data.name} is also in the evaluation set {judge.file}",
+            where=f"{data.name}: lines {_lines(leaked)}",
+            why="rows that tune an artifact cannot judge it",
+            next_step="use other rows for one of the two, or force it with --allow-overlap",
+        )
+    return _calibration_set(data, usable, leaked, options)
+
+
+def _evaluation_set(
+    data: DataFile, samples: Sequence[Sample], labels: Sequence[str], *, held_out: bool
+) -> EvaluationSet:
+    return EvaluationSet(
+        file=data.name,
+        sha256=data.sha256,
+        held_out=held_out,
+        samples=tuple(samples),
+        label_ids=label_ids(samples, labels, file=data.name),
+    )
+
+
+def _held_out(
+    data: DataFile, options: DataOptions, labels: Sequence[str]
+) -> tuple[CalibrationSet, EvaluationSet]:
+    if len(data.samples) < 2:
+        raise InputError(f"{data.name} has one row; it cannot both tune and judge", next_step="give --eval")
+    size = min(options.size, len(data.samples) // 2)
+    chosen = stratified(data.samples, size=size, seed=options.seed)
+    lines = {s.line for s in chosen}
+    same = {s.line for s in overlap(data.samples, chosen)}
+    rest = [s for s in data.samples if s.line not in lines | same]
+    if not rest:
+        raise InputError(f"{data.name} repeats one text; nothing is left to judge by", next_step="give --eval")
+    judge = _evaluation_set(data, stratified(rest, size=HELD_OUT, seed=options.seed), labels, held_out=True)
+    return _calibration_set(data, chosen, [], options), judge
+
+
+def _calibration_set(
+    data: DataFile, usable: Sequence[Sample], leaked: Sequence[Sample], options: DataOptions
+) -> CalibrationSet:
+    return CalibrationSet(
+        file=data.name,
+        sha256=data.sha256,
+        rows=len(data.samples),
+        seed=options.seed,
+        overlap_lines=tuple(s.line for s in leaked),
+        overlap_used=options.allow_overlap,
+        samples=tuple(stratified(usable, size=options.size, seed=options.seed)),
+    )
+
+
+def _lines(samples: Sequence[Sample]) -> str:
+    shown = ", ".join(str(s.line) for s in samples[:10])
+    return shown + (f" and {len(samples) - 10} more" if len(samples) > 10 else "")
+
+
+def manifest(data: CalibrationSet, token_counts: Sequence[int], *, max_length: int) -> dict[str, object]:
+    """What the bundle records of a calibration set.
+
+    `token_counts` are the samples' lengths in tokens before truncation; a sample longer than `max_length` is truncated.
+    """
+    texts = "\n".join(s.text for s in data.samples)
+    labels = Counter(s.label for s in data.samples if s.label is not None)
+    return {
+        "file": data.file,
+        "sha256": data.sha256,
+        "rows": data.rows,
+        "seed": data.seed,
+        "samples": len(data.samples),
+        "samples_sha256": hashlib.sha256(texts.encode()).hexdigest(),
+        "row_ids": [s.line for s in data.samples],
+        "overlap_with_evaluation": {"row_ids": to_json(data.overlap_lines), "used": data.overlap_used},
+        "label_histogram": dict(sorted(labels.items())),
+        "length_histogram": length_histogram(token_counts),
+        "truncation_rate": sum(n > max_length for n in token_counts) / len(token_counts),
+    }
+
+
+def length_histogram(token_counts: Sequence[int]) -> dict[str, int]:
+    """How many samples have up to 8, 16, 32 ... tokens, and more than 512; empty bins left out."""
+    edges = [0, *LENGTH_BINS]
+    bins = {f"{lo + 1}-{hi}": sum(lo < n <= hi for n in token_counts) for lo, hi in zip(edges, LENGTH_BINS, strict=False)}
+    bins[f">{LENGTH_BINS[-1]}"] = sum(n > LENGTH_BINS[-1] for n in token_counts)
+    return {name: count for name, count in bins.items() if count}

@@ -1,0 +1,176 @@
+"""The command line: each command parses, calls one public function, prints. No model logic, no heavy import."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+import slm_export
+from slm_export.errors import INTERRUPTED, SlmExportError
+from slm_export.names import FORMATS, SCHEMES
+
+FORMAT = click.Choice(FORMATS)
+
+
+class DefaultGroup(click.Group):
+    """A group whose first command is run when none is named: slm-export MODEL ... is slm-export export MODEL ..."""
+
+    default = "export"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "--version"):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        export = self.commands[self.default]
+        with formatter.section("Options of the export"):
+            formatter.write_dl([r for p in export.get_params(ctx) if (r := p.get_help_record(ctx))])
+        self.format_commands(ctx, formatter)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "[MODEL] --target TARGET [OPTIONS]")
+        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]", prefix="       ")
+
+
+@click.group(cls=DefaultGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="slm-export")
+def main() -> None:
+    """Export a fine-tuned small language model for a device, and prove that it answers like the original.
+
+    MODEL is a Hugging Face directory or hub id. For each format of the target (ExecuTorch, TFLite, ONNX) the model is
+    quantized with the same integers, run in that format's runtime, and compared with the float model. What passes is
+    written as one bundle, OUTPUT/<model>-<target>.
+
+    \b
+    Exit codes: 0 ok, 2 usage, config or data, 3 something is not installed, 4 export failed,
+    5 an artifact does not answer like the model, 6 too large for the target, 7 verification failed.
+    """
+
+
+def _data_path() -> click.Path:
+    return click.Path(path_type=str)
+
+
+EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
+    click.argument("model", required=False),
+    click.option("--target", help="Target name (see `targets`) or the path of your own .toml."),
+    click.option("--calibration", type=_data_path(), help="Texts like the app's; see --schema."),
+    click.option("--eval", type=_data_path(), help="Texts that judge; default: held out of --calibration."),
+    click.option("-o", "--output", type=_data_path(), help="Where bundles go.  [default: dist]"),
+    click.option("--name", help="Name of the model in the bundle.  [default: the directory's]"),
+    click.option("--format", "format", type=FORMAT, multiple=True, help="Repeatable.  [default: the target's]"),
+    click.option("--scheme", type=click.Choice(list(SCHEMES)), help="Quantization.  [default: the target's]"),
+    click.option("--max-length", type=int, help="Most tokens an artifact takes.  [default: the target's]"),
+    click.option("--batch", type=int, help="Most texts in one call; ONNX takes any.  [default: the target's]"),
+    click.option("--seed", type=int, help="Of the calibration sample.  [default: 0]"),
+    click.option("--calibration-samples", type=click.IntRange(min=1), help="[default: 128]"),
+    click.option("--text-column", help="Name of the text column, where it is not found."),
+    click.option("--label-column", help="Name of the label column, where it is not found."),
+    click.option("--allow-overlap", is_flag=True, help="Calibrate on rows that also judge."),
+    click.option("--revision", help="Of a hub id: branch, tag or commit."),
+    click.option("--json", is_flag=True, help="Print the result as JSON; progress goes to stderr."),
+    click.option("--junit", type=_data_path(), help="Write a JUnit file."),
+    click.option("--report", type=_data_path(), help="Also write the report here: .md or .json."),
+]
+
+
+def _options(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _print_schema(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(slm_export.calibration_schema())
+        ctx.exit()
+
+
+@main.command()
+@_options(EXPORT_OPTIONS)
+@click.option(
+    "--schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema,
+    help="Print what calibration and evaluation files hold, and exit.",
+)  # fmt: skip
+def export(**flags: Any) -> None:
+    """Export MODEL for a target (the default command).
+
+    Flags not given are read from slm-export.toml in the working directory, then from the target, then defaults.
+    """
+    from slm_export.console import run_export
+
+    sys.exit(run_export({name.replace("_", "-"): value for name, value in flags.items()}))
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--format", "formats", type=FORMAT, multiple=True, help="Run only these artifacts.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file.")
+def verify(bundle: Path, formats: tuple[str, ...], as_json: bool, junit: Path | None) -> None:
+    """Check a bundle's hashes, tokenizer and golden vectors.
+
+    Needs numpy and the artifacts' runtimes, not torch. BUNDLE may also be a directory of bundles.
+    """
+    from slm_export.console import run_verify
+
+    sys.exit(run_verify(bundle, formats=formats, as_json=as_json, junit=junit))
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, every tensor included.")
+@click.option("--top", default=12, show_default=True, help="How many of the largest tensors to list.")
+def inspect(file: Path, as_json: bool, top: int) -> None:
+    """Tell what a .pte, .tflite or .onnx file holds: scheme, inputs, outputs, operators, size by tensor.
+
+    The scheme is read back from the file, whoever made it.
+    """
+    from slm_export.console import run_inspect
+
+    sys.exit(run_inspect(file, as_json=as_json, top=top))
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True)
+def targets(name: str | None, as_json: bool) -> None:
+    """List targets, or show one as it is resolved. NAME may be the path of your own .toml."""
+    from slm_export.console import run_targets
+
+    sys.exit(run_targets(name, as_json=as_json))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True)
+def doctor(as_json: bool) -> None:
+    """Tell which backends are usable here, and the exact line that installs what is missing."""
+    from slm_export.console import run_doctor
+
+    sys.exit(run_doctor(as_json=as_json))
+
+
+def entry() -> None:
+    """What the installed `slm-export` runs: errors become messages and exit codes."""
+    try:
+        main(standalone_mode=False)
+    except SlmExportError as err:
+        click.echo(f"error: {err}", err=True)
+        for note in getattr(err, "__notes__", ()):
+            if note.startswith("log: "):
+                click.echo(f"  {note}", err=True)
+        sys.exit(err.exit_code)
+    except click.ClickException as err:
+        err.show()
+        sys.exit(err.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)

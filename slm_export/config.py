@@ -1,0 +1,139 @@
+"""From flags, slm-export.toml, profile and defaults to one resolved plan, each value with its origin."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slm_export.errors import UsageError, nearest
+from slm_export.names import FORMATS, SCHEMES
+from slm_export.records import record
+from slm_export.targets import TargetProfile
+
+CONFIG_FILE = "slm-export.toml"
+
+# Every setting: the type a config file must give it. Flags say the same with dashes.
+SETTINGS: dict[str, type] = {
+    "model": str, "target": str, "calibration": str, "eval": str, "output": str, "name": str, "format": list,
+    "scheme": str, "max-length": int, "batch": int, "seed": int, "calibration-samples": int, "text-column": str,
+    "label-column": str, "allow-overlap": bool, "revision": str, "json": bool, "junit": str, "report": str,
+}  # fmt: skip
+PATHS = ("calibration", "eval", "output", "junit", "report")
+DEFAULTS = {"output": "dist", "seed": 0, "calibration-samples": 128, "allow-overlap": False, "json": False}
+
+
+@record
+class Setting:
+    value: Any
+    origin: str  # "flag", "slm-export.toml", "profile android-arm64", "model", "default"
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """slm-export.toml of `folder`, or nothing if there is none. Paths in it are relative to it.
+
+    Raises UsageError naming every unknown key and value of the wrong type.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        return {}
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise UsageError(f"{path} is not valid TOML: {err}", where=str(path)) from err
+    problems = [f"{k}: unknown setting; {nearest(k, SETTINGS)}" for k in data if k not in SETTINGS]
+    problems += [
+        f"{k}: {v!r} is not {SETTINGS[k].__name__}"
+        for k, v in data.items()
+        if k in SETTINGS and (type(v) is not SETTINGS[k])
+    ]
+    if problems:
+        raise UsageError(f"{path} cannot be used", where="\n         ".join(problems), next_step="mend the file")
+    return data
+
+
+def merge(flags: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Setting]:
+    """Flags over config over defaults; a flag not given is None or empty."""
+    given = {k: Setting(value=v, origin="flag") for k, v in flags.items() if v not in (None, (), [], False)}
+    stored = {k: Setting(value=v, origin=CONFIG_FILE) for k, v in config.items()}
+    defaults = {k: Setting(value=v, origin="default") for k, v in DEFAULTS.items()}
+    return {**defaults, **stored, **given}
+
+
+def require(settings: Mapping[str, Setting], key: str, *, flag: str) -> Any:
+    if key not in settings:
+        raise UsageError(
+            f"no {key} is given", next_step=f"give {flag}, or write {key} = ... into {CONFIG_FILE} in this directory"
+        )
+    return settings[key].value
+
+
+@record
+class Shape:
+    max_length: int
+    buckets: tuple[int, ...]
+    batch: int
+
+
+def shapes(
+    settings: Mapping[str, Setting], profile: TargetProfile, max_positions: int | None
+) -> tuple[Shape, dict[str, Setting]]:
+    """The shapes to export, and where each came from.
+
+    The maximum length is the flag's, else the profile's, but never more than the model has positions for.
+    Raises UsageError if a flag asks for more than that, or for less than 2 tokens.
+    """
+    length = settings.get("max-length") or Setting(value=profile.shapes.max_length, origin=f"profile {profile.name}")
+    batch = settings.get("batch") or Setting(value=profile.shapes.batch, origin=f"profile {profile.name}")
+    if max_positions is not None and length.value > max_positions:
+        if length.origin in ("flag", CONFIG_FILE):
+            raise UsageError(
+                f"--max-length {length.value} is more than the model's {max_positions} positions",
+                next_step=f"give at most {max_positions}",
+            )
+        length = Setting(value=max_positions, origin="model")
+    if length.value < 2 or batch.value < 1:
+        raise UsageError(f"cannot export {length.value} tokens, batch {batch.value}", next_step="at least 2 and 1")
+    buckets = tuple(b for b in sorted(profile.shapes.buckets) if b < length.value)
+    shape = Shape(max_length=length.value, buckets=(*buckets, length.value), batch=batch.value)
+    return shape, {"max-length": length, "batch": batch}
+
+
+@record
+class Choice:
+    """A format to export in, or, with a reason, to leave out."""
+
+    format: str
+    scheme: str
+    refused: str | None = None
+
+
+def choose_formats(settings: Mapping[str, Setting], profile: TargetProfile, unsupported: Any) -> list[Choice]:
+    """Formats and scheme to export.
+
+    `unsupported(format, scheme)` gives the exporter's reason why not, or None. A format named by the user that cannot
+    hold the scheme is an error; one that only the profile names is left out with its reason.
+    Raises UsageError for unknown names, or if nothing is left.
+    """
+    named = settings.get("format")
+    formats = list(dict.fromkeys(named.value)) if named else [f for f in FORMATS if f in profile.runtimes]
+    for format in formats:
+        if format not in profile.runtimes:
+            raise UsageError(f"target {profile.name} has no format {format!r}", why=nearest(format, profile.runtimes))
+    scheme = settings.get("scheme")
+    if scheme and scheme.value not in SCHEMES:
+        raise UsageError(f"unknown scheme {scheme.value!r}", why=nearest(scheme.value, SCHEMES))
+    choices = []
+    for format in formats:
+        wanted = scheme.value if scheme else profile.runtimes[format].default_scheme
+        refused = unsupported(format, wanted)
+        if refused is None and wanted not in profile.runtimes[format].schemes:
+            refused = f"target {profile.name} allows {', '.join(profile.runtimes[format].schemes)}"
+        if refused and named:
+            raise UsageError(f"{format} cannot be exported as {wanted}", why=refused, next_step="choose another --scheme")
+        choices.append(Choice(format=format, scheme=wanted, refused=refused))
+    if all(c.refused for c in choices):
+        reasons = "; ".join(f"{c.format}: {c.refused}" for c in choices)
+        raise UsageError("no format of this target can hold the scheme", why=reasons, next_step="choose another --scheme")
+    return choices

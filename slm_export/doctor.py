@@ -1,0 +1,93 @@
+"""doctor: which backends are usable here, and the line that installs what is missing."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+
+from slm_export import oldest, targets
+from slm_export.names import FORMATS
+from slm_export.records import record
+
+# What each job needs: distribution -> module.
+EXPORT_NEEDS = {
+    "executorch": {"torch": "torch", "transformers": "transformers", "executorch": "executorch", "torchao": "torchao"},
+    "tflite": {
+        "torch": "torch",
+        "transformers": "transformers",
+        "litert-torch": "litert_torch",
+        "ai-edge-quantizer": "ai_edge_quantizer",
+    },
+    "onnx": {"torch": "torch", "transformers": "transformers", "onnx": "onnx", "onnxscript": "onnxscript"},
+}
+RUN_NEEDS = {
+    "executorch": {"executorch": "executorch", "torch": "torch"},
+    "tflite": {"ai-edge-litert": "ai_edge_litert"},
+    "onnx": {"onnxruntime": "onnxruntime"},
+}
+TESTED = {
+    "torch": "2.13.0",
+    "executorch": "1.5.1",
+    "litert-torch": "0.10.0",
+    "ai-edge-quantizer": "0.10.0",
+    "ai-edge-litert": "2.3.0",
+    "onnxruntime": "1.31.1",
+}
+
+
+@record
+class Backend:
+    """One job, such as "export onnx". `install` is the line to type; None: nothing is missing."""
+
+    name: str
+    usable: bool
+    versions: dict[str, str]
+    install: str | None
+    note: str = ""
+
+
+def check() -> list[Backend]:
+    return [
+        _python(),
+        *(_job(f"export {f}", EXPORT_NEEDS[f]) for f in FORMATS),
+        *(_job(f"run {f}", RUN_NEEDS[f]) for f in FORMATS),
+        *(_oldest(f) for f in FORMATS),
+    ]
+
+
+def _python() -> Backend:
+    version = platform.python_version()
+    usable = sys.version_info >= (3, 11)
+    return Backend(name="python", usable=usable, versions={"python": version}, install=None if usable else "Python 3.11+")
+
+
+def _job(name: str, needs: dict[str, str]) -> Backend:
+    missing = [dist for dist, module in needs.items() if find_spec(module) is None]
+    versions = {dist: metadata.version(dist) for dist in needs if dist not in missing}
+    wanted = " ".join(f"{d}=={TESTED[d]}" if d in TESTED else d for d in missing)
+    untested = [f"{d} {v}, tested with {TESTED[d]}" for d, v in versions.items() if TESTED.get(d, v) != v.split("+")[0]]
+    return Backend(
+        name=name,
+        usable=not missing,
+        versions=versions,
+        install=f"{sys.executable} -m pip install {wanted}" if missing else None,
+        note="; ".join(untested),
+    )
+
+
+def _oldest(format: str) -> Backend:
+    """The oldest runtime that the built-in targets promise; usable means that exports are checked in it."""
+    spec = targets.load("android-arm64").runtimes[format]
+    name = f"oldest {format} runtime"
+    if spec.oldest == spec.version:
+        return Backend(name=name, usable=True, versions={spec.package: spec.oldest}, install=None)
+    found = oldest.interpreter(spec) is not None
+    return Backend(
+        name=name,
+        usable=found,
+        versions={spec.package: spec.oldest},
+        install=None if found else oldest.install_line(spec),
+        note="" if found else "optional: without it a bundle promises only the version that ran here",
+    )

@@ -1,0 +1,23 @@
+"""Exporters: compressed model + target -> artifact. Each module has
+
+    ACTIVATIONS                          granularities its format runs, fastest first (quantization/plan.py)
+    supports(task, scheme) -> str | None a reason why not, or None
+    export(compressed, request, out)     writes the artifact and, if activations are quantized, its weight-only twin
+
+and never touches another's format.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+EXPORTERS = {
+    "executorch": "slm_export.exporters.executorch",
+    "tflite": "slm_export.exporters.tflite",
+    "onnx": "slm_export.exporters.onnx",
+}
+
+
+def get(format: str) -> ModuleType:
+    return importlib.import_module(EXPORTERS[format])

@@ -1,0 +1,142 @@
+"""What every exporter takes and gives, and how it checks its own output."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from slm_export import readers, tasks
+from slm_export.artifact import Artifact, RuntimeRecord, TensorSpec, file_record
+from slm_export.errors import ExportError
+from slm_export.quantization.compressed import Compressed
+from slm_export.quantization.weights import as_numpy
+from slm_export.readers.facts import StoredWeight
+from slm_export.records import record
+
+
+@record
+class ExportRequest:
+    """The shapes an artifact must take, and what to record of its runtime."""
+
+    task: str
+    max_length: int
+    buckets: tuple[int, ...]
+    batch: int
+    pad_id: int
+    runtime: RuntimeRecord
+
+
+@record
+class Exported:
+    """An artifact, and its weight-only twin: the same integers with float activations, never bundled."""
+
+    artifact: Artifact
+    twin: Artifact | None
+
+
+def sample_inputs(*, batch: int, length: int) -> dict[str, Any]:
+    """Traceable inputs {name: int64 [batch, length]}; values do not matter, shapes do."""
+    import torch
+
+    ids = torch.arange(batch * length, dtype=torch.int64).reshape(batch, length) % 7 + 1
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def copy_structure(module: Any) -> Any:
+    """A copy whose layers can be swapped; parameters and buffers are the original's, not copied."""
+    import copy
+    from itertools import chain
+
+    return copy.deepcopy(module, {id(t): t for t in chain(module.parameters(), module.buffers())})
+
+
+def replace_layers(module: Any, make: Callable[[str, Any], Any | None]) -> None:
+    """Swap, in place, every submodule for which `make(name, submodule)` gives another one."""
+    for name, layer in list(module.named_modules()):
+        new = make(name, layer) if name else None
+        if new is not None:
+            parent, _, attribute = name.rpartition(".")
+            setattr(module.get_submodule(parent), attribute, new)
+
+
+def first_line(err: BaseException) -> str:
+    """The error's kind and first line, for a message; the whole trace goes to the stage's log."""
+    lines = str(err).strip().splitlines()
+    return f"{type(err).__name__}: {lines[0] if lines else 'no message'}"
+
+
+def checked_artifact(
+    path: Path,
+    compressed: Compressed,
+    request: ExportRequest,
+    *,
+    format: str,
+    root: Path,
+    batch: int | None,
+    scheme: str,
+) -> Artifact:
+    """Read the written file back and record it.
+
+    Raises ExportError if the file's scheme is not `scheme`, an input or output is missing, or the integers and
+    scales of any quantized layer are not in it exactly.
+    """
+    reader = readers.get(path)
+    facts = reader.read(path, max_length=request.max_length)
+    if facts.scheme != scheme:
+        raise ExportError(
+            f"the {format} file came out as {facts.scheme}, not {scheme}",
+            where=path.name,
+            why="the lowering dropped or changed the quantization",
+        )
+    task = tasks.get(request.task)
+    return Artifact(
+        format=format,
+        scheme=facts.scheme,
+        path=path.relative_to(root).as_posix(),
+        files=(file_record(path, root=root),),
+        inputs=_named(facts.inputs, task.INPUTS, request),
+        outputs=_named(facts.outputs, task.OUTPUTS, request),
+        signatures=facts.signatures,
+        batch=batch,
+        max_length=request.max_length,
+        pad_id=request.pad_id,
+        runtime=request.runtime,
+        memory=facts.memory,
+        delegation_share=facts.delegation_share,
+        layers_carried=_require_carried(list(reader.weights(path)), compressed, format=format),
+        plan=compressed.plan,
+    )
+
+
+def _named(specs: Sequence[TensorSpec], names: Sequence[str], request: ExportRequest) -> tuple[TensorSpec, ...]:
+    """The specs in the task's order. A .pte has positions instead of names, and upper bounds instead of dimensions."""
+    by_name = {s.name: s for s in specs}
+    if len(specs) != len(names) or (set(by_name) != set(names) and not specs[0].name.endswith("put_0")):
+        raise ExportError(f"the file has {', '.join(by_name)} where the task has {', '.join(names)}")
+    if set(by_name) == set(names):
+        return tuple(by_name[n] for n in names)
+    bound = {f"<={request.batch}": "batch" if request.batch > 1 else 1, f"<={request.max_length}": "sequence"}
+    return tuple(
+        replace(spec, name=name, shape=tuple(bound.get(str(d), d) for d in spec.shape))
+        for spec, name in zip(specs, names, strict=True)
+    )
+
+
+def _digest(ints: Any, scales: Any) -> str:
+    return hashlib.sha256(ints.tobytes() + scales.tobytes()).hexdigest()
+
+
+def _require_carried(stored: list[StoredWeight], compressed: Compressed, *, format: str) -> int:
+    in_file = Counter(_digest(w.ints, w.scales) for w in stored)
+    missing = [n for n, t in compressed.tensors.items() if not in_file[_digest(*as_numpy(t))]]
+    if missing:
+        raise ExportError(
+            f"{len(missing)} of {len(compressed.tensors)} quantized layers are not in the {format} file as computed",
+            where=missing[0],
+            why="the format's converter changed their integers or scales",
+        )
+    return len(compressed.tensors)

@@ -1,0 +1,120 @@
+"""ExecuTorch: torch.export lowered to XNNPACK, int8 weights carried by torchao's tensor subclass.
+
+Sequence length (and batch, if more than 1) varies up to the exported maximum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from slm_export import tasks
+from slm_export.artifact import file_record
+from slm_export.errors import ExportError
+from slm_export.exporters.common import (
+    Exported,
+    ExportRequest,
+    checked_artifact,
+    copy_structure,
+    first_line,
+    replace_layers,
+    sample_inputs,
+)
+from slm_export.quantization.compressed import Compressed, with_weights
+from slm_export.quantization.weights import QuantizedTensor
+
+ACTIVATIONS = ("per-token",)
+
+
+def supports(task: str, scheme: str) -> str | None:
+    if scheme == "fp16":
+        return "a float16 program lowers and runs on ExecuTorch 1.5.1 with XNNPACK, and answers NaN"
+    return None
+
+
+def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exported:
+    """Write out/executorch/model.pte and, if activations are quantized, out/twin/executorch/model.pte.
+
+    The twin's weights are the integers times their scales as float32: XNNPACK takes int8 weights with float
+    activations, and computes garbage from them (errors of 1e4 on MiniLM, 1.5.1). That the artifact itself holds the
+    same integers is read back from it. Raises ExportError if lowering fails, or the file is not what was asked for.
+    """
+    path, twin_path = out / "executorch/model.pte", out / "twin/executorch/model.pte"
+    module = copy_structure(compressed.module)
+    replace_layers(module, lambda name, layer: _carry(compressed.tensors.get(name), layer))
+    _write(module, request, path)
+    artifact = checked_artifact(
+        path, compressed, request, format="executorch", root=out, batch=request.batch, scheme=compressed.plan.scheme
+    )
+    if not compressed.tensors:
+        return Exported(artifact=artifact, twin=None)
+    _write(with_weights(compressed), request, twin_path)
+    twin = replace(
+        artifact,
+        path=twin_path.relative_to(out).as_posix(),
+        files=(file_record(twin_path, root=out),),
+        scheme="fp32",
+        layers_carried=0,
+        plan=compressed.plan.weights_only(),
+    )
+    return Exported(artifact=artifact, twin=twin)
+
+
+def _carry(tensor: QuantizedTensor | None, layer: Any) -> None:
+    """Put the integers into a Linear or Embedding, in place."""
+    import torch
+
+    if isinstance(layer, torch.nn.Embedding):
+        layer.padding_idx = None  # to_executorch lacks a kernel for a quantized lookup with one
+    if tensor is not None:
+        weight = _int8_tensor(tensor, dynamic=isinstance(layer, torch.nn.Linear))
+        layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+
+
+def _int8_tensor(tensor: QuantizedTensor, *, dynamic: bool) -> Any:
+    import torch
+    from torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor import (
+        IntxUnpackedToInt8Tensor,
+        IntxUnpackedToInt8TensorActivationQuantization,
+    )
+
+    scales = tensor.scales[:, None].contiguous()
+    return IntxUnpackedToInt8Tensor(
+        qdata=tensor.ints,
+        scale=scales,
+        zero_point=torch.zeros_like(scales, dtype=torch.int8),
+        target_dtype=torch.int8,
+        block_size=(1, tensor.ints.shape[1]),
+        dtype=torch.float32,
+        activation_quantization=IntxUnpackedToInt8TensorActivationQuantization.INT8_ASYM_PER_TOKEN if dynamic else None,
+    )
+
+
+def _write(module: Any, request: ExportRequest, path: Path) -> None:
+    program = _lower(module, request)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        program.write_to_file(file)
+
+
+def _lower(module: Any, request: ExportRequest) -> Any:
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
+
+    sequence = {1: torch.export.Dim("sequence", min=1, max=request.max_length)}
+    batch = {0: torch.export.Dim("batch", min=1, max=request.batch)} if request.batch > 1 else {}
+    inputs = sample_inputs(batch=min(request.batch, 2), length=7)
+    graph = tasks.get(request.task).graph(module)
+    try:
+        with torch.no_grad():
+            exported = torch.export.export(
+                graph, tuple(inputs.values()), dynamic_shapes=tuple(batch | sequence for _ in inputs), strict=False
+            )
+        edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+        return edge.to_executorch(
+            ExecutorchBackendConfig(do_quant_fusion_and_const_prop=True, extract_delegate_segments=True)
+        )
+    except Exception as err:  # torch.export, exir and the partitioner raise many kinds
+        raise ExportError("ExecuTorch cannot lower this model", where=first_line(err)) from err

@@ -1,0 +1,80 @@
+"""ONNX: torch.onnx, with the quantized layers written directly as the operators ONNX Runtime runs them with.
+
+Linears with per-tensor activations become DynamicQuantizeLinear + MatMulInteger, which the runtime fuses; those with
+per-block activations, MatMulNBits. Both carry the plan's integers, so the choice is free per layer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from slm_export import tasks
+from slm_export.artifact import Artifact
+from slm_export.errors import ExportError
+from slm_export.exporters.common import (
+    Exported,
+    ExportRequest,
+    checked_artifact,
+    copy_structure,
+    first_line,
+    replace_layers,
+    sample_inputs,
+)
+from slm_export.exporters.onnx_graph import tidy
+from slm_export.quantization.compressed import Compressed
+
+ACTIVATIONS = ("per-tensor", "per-block")
+OPSET = 20
+
+
+def supports(task: str, scheme: str) -> str | None:
+    return None
+
+
+def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exported:
+    """Write out/onnx/model.onnx and, if activations are quantized, out/twin/onnx/model.onnx.
+
+    Batch and sequence vary freely. Raises ExportError if torch.onnx fails, or the file is not what was asked for.
+    """
+    artifact = _write(compressed, request, out / "onnx" / "model.onnx", root=out, scheme=compressed.plan.scheme)
+    if not compressed.plan.quantizes_activations:
+        return Exported(artifact=artifact, twin=None)
+    plan = compressed.plan.weights_only()
+    twin = Compressed(module=compressed.module, plan=plan, tensors=compressed.tensors)
+    return Exported(artifact=artifact, twin=_write(twin, request, out / "twin/onnx/model.onnx", root=out, scheme="w8"))
+
+
+def _write(compressed: Compressed, request: ExportRequest, path: Path, *, root: Path, scheme: str) -> Artifact:
+    program = _lower(compressed, request)
+    tidy(program.model, half_weights=compressed.plan.scheme == "fp16")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    program.save(str(path), external_data=False)
+    return checked_artifact(path, compressed, request, format="onnx", root=root, batch=None, scheme=scheme)
+
+
+def _lower(compressed: Compressed, request: ExportRequest) -> Any:
+    import torch
+
+    from slm_export.exporters.onnx_layers import quantized_layer
+
+    task = tasks.get(request.task)
+    module = copy_structure(compressed.module)
+    replace_layers(module, lambda name, layer: quantized_layer(compressed, name, layer))
+    batch, sequence = torch.export.Dim("batch_size"), torch.export.Dim("sequence_length")
+    inputs = sample_inputs(batch=2, length=7)  # never 1, which torch.export would take for a constant
+    try:
+        return torch.onnx.export(
+            task.graph(module),
+            (),
+            kwargs=inputs,
+            input_names=list(task.INPUTS),
+            output_names=list(task.OUTPUTS),
+            dynamic_shapes={name: {0: batch, 1: sequence} for name in inputs},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    except Exception as err:  # torch.onnx raises its own, torch.export's and plain Python's kinds
+        raise ExportError("torch.onnx cannot export this model", where=first_line(err)) from err

@@ -1,0 +1,111 @@
+"""Quantized layers as torch modules that torch.onnx writes as ONNX Runtime's operators, integers and all.
+
+They only describe a graph: outside torch.onnx.export they compute nothing. Buffers are named `<layer>.ints` and
+`<layer>.scales`, and so are the initializers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from slm_export.quantization.activations import block_size
+from slm_export.quantization.compressed import Compressed
+from slm_export.quantization.weights import QuantizedTensor
+
+FLOAT_ACTIVATIONS, INT8_ACTIVATIONS = 0, 4  # MatMulNBits accuracy levels
+
+
+def quantized_layer(compressed: Compressed, name: str, layer: torch.nn.Module) -> torch.nn.Module | None:
+    """The module that stands for layer `name` under the plan, or None where the plan keeps it float."""
+    tensor = compressed.tensors.get(name)
+    if tensor is None:
+        return None
+    if isinstance(layer, torch.nn.Embedding):
+        return Int8Embedding(tensor)
+    activations = compressed.plan.layers[name].activations
+    if activations == "per-tensor":
+        return DynamicLinear(tensor, layer.bias)
+    if activations == "float" and block_size(tensor.ints.shape[1]) is None:
+        return DequantizedLinear(tensor, layer.bias)
+    return BlockLinear(tensor, layer.bias, FLOAT_ACTIVATIONS if activations == "float" else INT8_ACTIVATIONS)
+
+
+class DynamicLinear(torch.nn.Module):
+    """int8 weights, uint8 activations with one range per tensor: standard operators, fused by the runtime."""
+
+    def __init__(self, tensor: QuantizedTensor, bias: Any) -> None:
+        super().__init__()
+        self.register_buffer("ints", tensor.ints.T.contiguous())
+        self.register_buffer("scales", tensor.scales)
+        self.bias = bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        quantized, scale, zero = torch.onnx.ops.symbolic_multi_out(
+            "DynamicQuantizeLinear",
+            (x,),
+            dtypes=(torch.uint8, torch.float32, torch.uint8),
+            shapes=(x.shape, (), ()),
+        )
+        shape = (*x.shape[:-1], self.ints.shape[1])
+        sums = torch.onnx.ops.symbolic("MatMulInteger", (quantized, self.ints, zero), dtype=torch.int32, shape=shape)
+        y = sums.to(torch.float32) * (scale * self.scales)
+        return y if self.bias is None else y + self.bias
+
+
+class BlockLinear(torch.nn.Module):
+    """int8 weights in blocks that repeat the channel's scale, float activations or int8 with one range per block."""
+
+    def __init__(self, tensor: QuantizedTensor, bias: Any, accuracy_level: int) -> None:
+        super().__init__()
+        outputs, inputs = tensor.ints.shape
+        block = block_size(inputs)
+        assert block is not None, "the plan gives per-block activations only to widths that a block divides"
+        offset = (tensor.ints.to(torch.int16) + 128).to(torch.uint8)
+        self.register_buffer("ints", offset.reshape(outputs, inputs // block, block))
+        self.register_buffer("scales", tensor.scales[:, None].repeat(1, inputs // block).contiguous())
+        self.bias = bias
+        self.attributes = {
+            "K": inputs, "N": outputs, "bits": 8, "block_size": block, "accuracy_level": accuracy_level,
+        }  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.onnx.ops.symbolic(
+            "com.microsoft::MatMulNBits",
+            (x, self.ints, self.scales, None, None, self.bias),
+            self.attributes,
+            dtype=torch.float32,
+            shape=(*x.shape[:-1], self.attributes["N"]),
+            version=1,
+        )
+
+
+class DequantizedLinear(torch.nn.Module):
+    """int8 weights made float by the graph, for widths that no block divides. Float activations."""
+
+    def __init__(self, tensor: QuantizedTensor, bias: Any) -> None:
+        super().__init__()
+        self.register_buffer("ints", tensor.ints.T.contiguous())
+        self.register_buffer("scales", tensor.scales)
+        self.bias = bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = torch.onnx.ops.symbolic(
+            "DequantizeLinear", (self.ints, self.scales), {"axis": 1}, dtype=torch.float32, shape=self.ints.shape
+        )
+        y = x @ weight
+        return y if self.bias is None else y + self.bias
+
+
+class Int8Embedding(torch.nn.Module):
+    """Looks up int8 rows and their scales, and multiplies only what was looked up."""
+
+    def __init__(self, tensor: QuantizedTensor) -> None:
+        super().__init__()
+        self.register_buffer("ints", tensor.ints)
+        self.register_buffer("scales", tensor.scales[:, None].contiguous())
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        rows = torch.nn.functional.embedding(ids, self.ints)
+        return rows.to(torch.float32) * torch.nn.functional.embedding(ids, self.scales)

@@ -1,0 +1,141 @@
+"""Edits to a .tflite flatbuffer: layers get their names, and signatures share what they repeat."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slm_export.errors import ExportError
+from slm_export.quantization.compressed import Compressed
+from slm_export.readers import tflite as reader
+
+SMALLEST_LARGE_BUFFER = 1024  # bytes; smaller ones, such as shapes, stay inside the flatbuffer
+ALIGNMENT = 16
+OUTPUT_OF = "output of "  # prefix of the tensor that a quantized layer's operator makes
+
+
+def digest(values: Any) -> str:
+    """Content hash of a float32 array, whatever its layout."""
+    return hashlib.sha256(np.ascontiguousarray(values, np.float32).tobytes()).hexdigest()
+
+
+def float_digests(compressed: Compressed) -> dict[str, str]:
+    """{hash of the float weight: layer name} of the layers that carry integers."""
+    weights = {name: compressed.module.get_submodule(name).weight.detach().numpy() for name in compressed.tensors}
+    return {digest(w): name for name, w in weights.items()}
+
+
+def name_layers(path: Path, compressed: Compressed) -> None:
+    """Rename tensors: weights by their layer, the outputs of quantized layers likewise, the rest by number; behind
+    the semicolon the number of the signature, because ai-edge-quantizer wants every name once.
+
+    The converter's own names repeat Python class paths, half a megabyte of them, and do not tell layers apart.
+    Raises ExportError if a layer that carries integers is not found by its content.
+    """
+    model = reader.load(path)
+    layers = float_digests(compressed)
+    found = set()
+    for number, graph in enumerate(model.subgraphs):
+        names = {}
+        for op in graph.operators:
+            if len(op.inputs) < 2:
+                continue
+            layer = next((n for i in op.inputs[:2] if (n := layers.get(_content(model, graph.tensors[int(i)])))), None)
+            if layer is not None:
+                found.add(layer)
+                names[int(op.outputs[0])] = OUTPUT_OF + layer
+        inputs = {int(i) for i in graph.inputs}
+        for index, tensor in enumerate(graph.tensors):
+            layer = layers.get(_content(model, tensor))
+            if layer is not None:
+                tensor.name = f"{layer}.weight;{number}"
+            elif index not in inputs:
+                tensor.name = f"{names.get(index, f't{index}')};{number}"
+    missing = sorted(set(layers.values()) - found)
+    if missing:
+        raise ExportError(
+            f"{len(missing)} quantized layers are not in the converted model as they were",
+            where=missing[0],
+            why="the converter folded something into their weights",
+        )
+    _write(model, path)
+
+
+def _content(model: Any, tensor: Any) -> str:
+    data = model.buffers[tensor.buffer].data
+    shape = tensor.shape if tensor.shape is not None else []
+    if data is None or len(shape) != 2 or reader.DTYPES.get(tensor.type) != "float32":
+        return ""
+    return hashlib.sha256(memoryview(data)).hexdigest()
+
+
+class _Once:
+    """A flatbuffer table that is written once and pointed to by everyone who holds it."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+        self.offset: int | None = None
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802, the name the schema's generated code calls
+        if self.offset is None:
+            self.offset = self.table.Pack(builder)
+        return self.offset
+
+
+def share_quantization(path: Path) -> None:
+    """Store equal scales and zero points once for all signatures: 12 bytes per channel and signature otherwise."""
+    model = reader.load(path)
+    shared: dict[bytes, _Once] = {}
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            table = tensor.quantization
+            if table is not None and table.scale is not None and table.details is None:
+                key = _bytes(table.scale) + _bytes(table.zeroPoint) + bytes([table.quantizedDimension])
+                tensor.quantization = shared.setdefault(key, _Once(table))
+    _write(model, path)
+
+
+def _bytes(vector: Any) -> bytes:
+    return np.asarray(vector).tobytes()
+
+
+def _write(model: Any, path: Path) -> None:
+    """Write the flatbuffer, and the large buffers behind it, so that no second copy of the weights is ever held.
+
+    LiteRT reads such files by each buffer's offset and size; ai-edge-quantizer writes them the same way.
+    """
+    large = [b for b in model.buffers if b.data is not None and len(b.data) >= SMALLEST_LARGE_BUFFER]
+    contents = [b.data for b in large]
+    for buffer in large:
+        buffer.data, buffer.offset, buffer.size = None, 1, 1  # any numbers but 0, which would not be stored
+    position = _aligned(len(_packed(model)))
+    for buffer, content in zip(large, contents, strict=True):
+        buffer.offset, buffer.size = position, len(content)
+        position = _aligned(position + len(content))
+    aside = path.with_suffix(".aside")
+    with aside.open("wb") as file:
+        file.write(_packed(model))
+        for buffer, content in zip(large, contents, strict=True):
+            file.write(b"\0" * (buffer.offset - file.tell()))
+            file.write(memoryview(content))
+        file.write(b"\0" * (position - file.tell()))
+    aside.replace(path)
+
+
+def _packed(model: Any) -> bytes:
+    import flatbuffers
+
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            if isinstance(tensor.quantization, _Once):
+                tensor.quantization.offset = None
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _aligned(position: int) -> int:
+    return -(-position // ALIGNMENT) * ALIGNMENT

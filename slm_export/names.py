@@ -1,0 +1,28 @@
+"""The words that data files may use: formats, schemes, tasks, metrics. One list each, so a typo can be told."""
+
+from __future__ import annotations
+
+FORMATS = ("executorch", "tflite", "onnx")
+
+SCHEMES = {
+    "fp32": "float32 weights and activations",
+    "fp16": "float16 weights, float32 arithmetic",
+    "w8a8-dynamic": "int8 weights per output channel, int8 activations scaled at run time",
+}
+
+TASKS = {
+    "text-classification": "one label per text",
+}
+
+# Every value a parity report holds. A profile's limits row may bound each of them; the sign says on which side.
+METRICS = {
+    "max_abs_error": ("<=", "largest absolute difference of an output to the reference's"),
+    "cosine_mean": (">=", "mean over samples of the cosine between an output and the reference's"),
+    "cosine_min": (">=", "smallest such cosine"),
+    "snr_db": (">=", "the reference's energy over the difference's, decibels"),
+    "kl_mean": ("<=", "mean KL divergence of the artifact's answer distribution from the reference's, nats"),
+    "lowering_max_abs_error": ("<=", "largest difference of the weight-only twin to the compressed eager model"),
+    "eager_cosine_gap": ("<=", "how far cosine_mean lies below the compressed eager model's own"),
+    "flip_rate": ("<=", "share of samples whose label is not the reference's"),
+    "accuracy_drop": ("<=", "the reference's accuracy minus the artifact's, 0 to 1"),
+}

@@ -1,0 +1,55 @@
+"""The verdict: a pure function of measured values and thresholds, so that a stored report can be judged again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from slm_export.names import METRICS
+from slm_export.records import record
+
+ADVICE = {
+    "max_abs_error": "the lowering is wrong for this model: report it with the model's config",
+    "cosine_mean": "more --calibration-samples, a finer scheme (fp16, fp32), or a limits row of your own with a reason",
+    "cosine_min": "look at the sample in parity.json; a finer scheme keeps outliers",
+    "snr_db": "a finer scheme (fp16, fp32)",
+    "kl_mean": "more --calibration-samples, or a finer scheme (fp16, fp32)",
+    "lowering_max_abs_error": "the exporter is wrong for this model: report it with the model's config",
+    "eager_cosine_gap": "the exporter or the runtime rounds unlike the compressed model: report it with the config",
+    "flip_rate": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
+    "accuracy_drop": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
+}
+
+
+@record
+class Finding:
+    """One reason why an artifact does not pass. `metric` is "load" or "output" where nothing could be measured."""
+
+    metric: str
+    value: float
+    limit: float
+    message: str
+    advice: str
+
+
+def judge(values: Mapping[str, float], limits: Mapping[str, float]) -> tuple[Finding, ...]:
+    """Every limit that `values` break. A limit whose value is missing or NaN is broken.
+
+    `limits` is {metric: bound} of names.METRICS, which says on which side the value must lie.
+    """
+    findings = []
+    for metric, bound in limits.items():
+        side = METRICS[metric][0]
+        value = values.get(metric, math.nan)
+        holds = value <= bound if side == "<=" else value >= bound  # False for NaN
+        if not holds:
+            message = f"{metric} is {show(value)}, must be {side} {show(bound)}"
+            findings.append(
+                Finding(metric=metric, value=value, limit=bound, message=message, advice=ADVICE[metric])
+            )
+    return tuple(findings)
+
+
+def show(value: float) -> str:
+    """A number as people read it: six significant digits."""
+    return f"{value:.6g}"

@@ -1,0 +1,87 @@
+"""Metrics: pure functions of arrays.
+
+Arrays are float, [samples, outputs]. NaN or infinity anywhere in a sample makes that sample's value the worst one
+(infinite error, cosine -1), never a silent skip. An empty array or unequal shapes raise ValueError.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.floating]
+
+
+def _pair(reference: Array, got: Array) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+    if reference.shape != got.shape:
+        raise ValueError(f"shapes differ: {reference.shape} and {got.shape}")
+    if reference.size == 0:
+        raise ValueError("nothing to compare")
+    a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (reference, got))
+    finite = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
+    return np.where(finite[:, None], a, 0.0), np.where(finite[:, None], b, 0.0), finite
+
+
+def max_abs_error(reference: Array, got: Array) -> float:
+    """Largest absolute difference; infinite if anything is not finite."""
+    a, b, finite = _pair(reference, got)
+    return float(np.abs(a - b).max()) if finite.all() else math.inf
+
+
+def cosine(reference: Array, got: Array) -> npt.NDArray[np.float64]:
+    """Cosine of each sample [samples], computed in float64; two zero samples give 1, one zero sample 0."""
+    a, b, finite = _pair(reference, got)
+    norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    both_zero = (np.linalg.norm(a, axis=1) == 0) & (np.linalg.norm(b, axis=1) == 0)
+    value = np.where(norm > 0, (a * b).sum(axis=1) / np.where(norm > 0, norm, 1.0), both_zero.astype(np.float64))
+    return np.where(finite, np.clip(value, -1.0, 1.0), -1.0)
+
+
+def snr_db(reference: Array, got: Array) -> float:
+    """10 log10 of the reference's energy over the difference's; infinite if equal, -infinite if not finite."""
+    a, b, finite = _pair(reference, got)
+    if not finite.all():
+        return -math.inf
+    signal, noise = float((a**2).sum()), float(((a - b) ** 2).sum())
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+
+
+def kl_divergence(reference: Array, got: Array) -> npt.NDArray[np.float64]:
+    """KL(softmax(reference) || softmax(got)) of each sample [samples], nats; infinite where not finite."""
+    a, b, finite = _pair(reference, got)
+    p, q = _log_softmax(a), _log_softmax(b)
+    value = np.maximum((np.exp(p) * (p - q)).sum(axis=1), 0.0)
+    return np.where(finite, value, math.inf)
+
+
+def _log_softmax(x: Array) -> Array:
+    shifted = x - x.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def flips(reference: npt.NDArray[np.int64], got: npt.NDArray[np.int64]) -> int:
+    """How many answers differ. An answer of -1 (no answer) always counts as one."""
+    if reference.shape != got.shape or reference.size == 0:
+        raise ValueError(f"cannot compare answers of shapes {reference.shape} and {got.shape}")
+    return int(((reference != got) | (got < 0)).sum())
+
+
+def wilson_interval(successes: int, n: int, *, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson score interval of a rate, 95 % by default (Wilson 1927, JASA 22:209). n = 0 gives (0, 1)."""
+    if n == 0:
+        return 0.0, 1.0
+    p, zz = successes / n, z * z
+    center = (p + zz / (2 * n)) / (1 + zz / n)
+    half = z / (1 + zz / n) * math.sqrt(p * (1 - p) / n + zz / (4 * n * n))
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def accuracy(labels: npt.NDArray[np.int64], answers: npt.NDArray[np.int64]) -> float:
+    """Share of answers that equal the label."""
+    if labels.shape != answers.shape or labels.size == 0:
+        raise ValueError(f"cannot score answers of shape {answers.shape} against labels of shape {labels.shape}")
+    return float((labels == answers).mean())

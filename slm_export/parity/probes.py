@@ -1,0 +1,23 @@
+"""Which inputs show what an evaluation set may not: the shortest and longest shapes, and rows to judge lowering by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slm_export.records import record
+
+LOWERING_ROWS = 256
+
+
+@record
+class Probes:
+    """Token ids of one token, of a typical text, and of the maximum length."""
+
+    ids: tuple[tuple[int, ...], ...]
+
+
+def lowering_rows(lengths: Sequence[int]) -> list[int]:
+    """Up to 256 evaluation rows, evenly spaced over the lengths, so that every length bucket is met."""
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    step = max(1.0, len(order) / LOWERING_ROWS)
+    return sorted({order[int(k * step)] for k in range(min(LOWERING_ROWS, len(order)))})

@@ -1,0 +1,260 @@
+"""The main job, top to bottom: source -> reference -> compressed model -> artifacts -> parity -> bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from slm_export import exporters, oldest
+from slm_export.artifact import Artifact, RuntimeRecord
+from slm_export.bundle.atomic import replace_folder, work_folder
+from slm_export.bundle.write import write_bundle
+from slm_export.config import Choice
+from slm_export.errors import BudgetError, ExportError, InputError, ParityError, SlmExportError
+from slm_export.exporters.common import ExportRequest
+from slm_export.parity.check import Run, Truth, check
+from slm_export.parity.judge import judge
+from slm_export.parity.outputs import load_outputs
+from slm_export.parity.report import ParityReport, RuntimeCheck
+from slm_export.planning import RunPlan
+from slm_export.records import from_json, read_json, record, to_json
+from slm_export.report.markdown import report_markdown
+from slm_export.results import FormatResult, RunResult
+from slm_export.runtimes.worker import ExecuteJob
+from slm_export.stages import StageResult, run_stage
+from slm_export.stages.export import ExportJob
+from slm_export.stages.prepare import FormatNeeds, Prepared, PrepareJob
+from slm_export.targets import Limits, RuntimeSpec
+
+EXECUTOR = "host"
+
+
+@record
+class Listener:
+    """Who wants to hear how a run goes: a stage's name, its progress (what, done, total), and what it cost."""
+
+    started: Callable[[str], None] = lambda name: None
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None
+    finished: Callable[[StageResult], None] = lambda result: None
+
+
+def execute(plan: RunPlan, listener: Listener | None = None) -> RunResult:
+    """Do what `plan` says and write the bundle.
+
+    An artifact that fails is left out, with its error in the result; the others are bundled. If none passes, nothing
+    is written. Raises InputError or ExportError if the run cannot get as far as a first artifact.
+    """
+    with work_folder(plan.out) as work:
+        run = _Run(plan, work, listener or Listener())
+        try:
+            prepared = run.prepare()
+            formats = tuple(run.make(choice, prepared) for choice in plan.choices if not choice.refused)
+            result = RunResult(plan=plan, bundle=None, formats=formats, stages=tuple(run.stages))
+            result = replace(result, markdown=report_markdown(result, prepared))
+            if any(f.error is None for f in formats):
+                write_bundle(result, prepared, work, work / "bundle")
+                replace_folder(work / "bundle", plan.bundle)
+                result = replace(result, bundle=plan.bundle)
+        except SlmExportError as err:
+            err.add_note(f"log: {_keep_log(plan, work)}")
+            raise
+        if result.error:
+            result.error.add_note(f"log: {_keep_log(plan, work)}")
+    return result
+
+
+def _keep_log(plan: RunPlan, work: Path) -> Path:
+    """What the stages' libraries printed, traces included, beside where the bundle would be."""
+    kept = plan.out / f"{plan.name}.log"
+    logs = sorted(work.glob("*.log"), key=lambda p: p.stat().st_mtime)
+    kept.write_text("".join(f"== {p.stem}\n{p.read_text(errors='replace')}\n" for p in logs), encoding="utf-8")
+    return kept
+
+
+class _Run:
+    """One run's folder, stages and listener, so that each step below reads as what it does."""
+
+    def __init__(self, plan: RunPlan, work: Path, listener: Listener) -> None:
+        self.plan, self.work, self.listener = plan, work, listener
+        self.stages: list[StageResult] = []
+
+    def stage(self, kind: str, name: str, job: Any, *, python: Path | None = None) -> dict[str, Any]:
+        self.listener.started(name)
+        result = run_stage(
+            kind, to_json(job), name=name, folder=self.work, on_progress=self.listener.progress, python=python
+        )
+        self.stages.append(result)
+        self.listener.finished(result)
+        return result.result
+
+    def prepare(self) -> Prepared:
+        chosen = [c for c in self.plan.choices if not c.refused]
+        job = PrepareJob(
+            source=self.plan.source,
+            max_length=self.plan.shape.max_length,
+            formats={
+                c.format: FormatNeeds(scheme=c.scheme, activations=exporters.get(c.format).ACTIVATIONS) for c in chosen
+            },
+            calibration=self.plan.calibration,
+            evaluation=self.plan.evaluation,
+            folder=str(self.work),
+        )
+        return from_json(Prepared, self.stage("prepare", "prepare", job))
+
+    def make(self, choice: Choice, prepared: Prepared) -> FormatResult:
+        """Export, run, compare and judge one format."""
+        artifact, report = None, None
+        try:
+            artifact, twin = self.export(choice, prepared)
+            artifact, report = self.judge(choice, artifact, twin)
+            error = _gate(report) or self.over_budget(artifact)
+        except ExportError as err:
+            error = err
+        return FormatResult(format=choice.format, scheme=choice.scheme, artifact=artifact, report=report, error=error)
+
+    def export(self, choice: Choice, prepared: Prepared) -> tuple[Artifact, Artifact | None]:
+        spec, shape = self.plan.profile.runtimes[choice.format], self.plan.shape
+        request = ExportRequest(
+            task=self.plan.source.task,
+            max_length=shape.max_length,
+            buckets=shape.buckets,
+            batch=shape.batch,
+            pad_id=prepared.pad_id,
+            runtime=RuntimeRecord(
+                package=spec.package, version=spec.version, oldest=spec.oldest, backend=spec.backend
+            ),
+        )
+        job = ExportJob(
+            format=choice.format,
+            source=self.plan.source,
+            plan=prepared.plans[choice.format],
+            request=request,
+            tensors=str(self.work / "compressed.safetensors"),
+            out=str(self.work / "artifacts"),
+        )
+        made = self.stage("export", f"export-{choice.format}", job)
+        twin = from_json(Artifact, made["twin"]) if made["twin"] else None
+        return from_json(Artifact, made["artifact"]), twin
+
+    def judge(self, choice: Choice, artifact: Artifact, twin: Artifact | None) -> tuple[Artifact, ParityReport]:
+        """Run the artifact and its twin, compare, and run it in the oldest promised runtime too, if there is one.
+
+        The artifact comes back with the version it ran in, and as `oldest` the oldest it was seen to pass in.
+        """
+        spec = self.plan.profile.runtimes[choice.format]
+        limits = self.plan.profile.limits_for(
+            task=self.plan.source.task, scheme=choice.scheme, format=choice.format
+        )
+        assert limits is not None, "planning refuses targets without limits"
+        truth = self.truth(choice.format)
+        run = self.run(artifact, f"execute-{choice.format}", spec)
+        twin_run = twin and self.run(twin, f"execute-{choice.format}-twin", spec, rows=truth.lowering_rows)
+        older = self.oldest(artifact, choice.format, spec, run.runtime.version, truth, limits)
+        report = check(
+            format=choice.format,
+            scheme=artifact.scheme,
+            truth=truth,
+            artifact=run,
+            twin=twin_run,
+            older=older,
+            limits=limits,
+        )
+        seen = min((run.runtime.version, *(r.version for r in older if r.loads)), key=_version_key)
+        return replace(artifact, runtime=replace(artifact.runtime, version=run.runtime.version, oldest=seen)), report
+
+    def oldest(
+        self, artifact: Artifact, format: str, spec: RuntimeSpec, version: str, truth: Truth, limits: Limits
+    ) -> tuple[RuntimeCheck, ...]:
+        python = oldest.interpreter(spec)
+        if spec.oldest == version or python is None:
+            return ()
+        run = self.run(artifact, f"execute-{format}-oldest", spec, python=python)
+        if run.outputs is None:
+            return (run.runtime,)
+        bounds = {m: b for m, b in limits.bounds.items() if m != "lowering_max_abs_error"}
+        report = check(
+            format=format,
+            scheme=artifact.scheme,
+            truth=truth,
+            artifact=run,
+            twin=None,
+            older=(),
+            limits=replace(limits, bounds=bounds),
+        )
+        wrong = "; ".join(f.message for f in report.findings)
+        return (replace(run.runtime, loads=not wrong, refused=wrong or None),)
+
+    def truth(self, format: str) -> Truth:
+        return Truth(
+            task=self.plan.source.task,
+            labels=self.plan.source.labels,
+            label_ids=self.plan.evaluation.label_ids,
+            lowering_rows=tuple(self.ids()["lowering_rows"]),
+            reference=load_outputs(self.work / "reference.npz"),
+            eager=load_outputs(self.work / f"eager-{format}.npz"),
+            weights_only=load_outputs(self.work / f"weights-only-{format}.npz"),
+        )
+
+    def ids(self) -> dict[str, Any]:
+        ids: dict[str, Any] = read_json(self.work / "ids.json")
+        return ids
+
+    def run(
+        self,
+        artifact: Artifact,
+        name: str,
+        spec: RuntimeSpec,
+        *,
+        rows: tuple[int, ...] | None = None,
+        python: Path | None = None,
+    ) -> Run:
+        ids = self.ids()
+        job = ExecuteJob(
+            artifact=artifact,
+            path=str((self.work / "artifacts" / artifact.path).resolve()),
+            ids=ids["evaluation"] if rows is None else tuple(ids["evaluation"][r] for r in rows),
+            probes=ids["probes"],
+            outputs=str((self.work / f"{name}.npz").resolve()),
+        )
+        version = spec.oldest if python else spec.version
+        try:
+            result = self.stage("execute", name, job, python=python)
+        except ExportError as err:  # a file can kill the process that opens it
+            result = {"refused": err.what, "version": version}
+        refused = result.get("refused")
+        checked = RuntimeCheck(
+            package=spec.package,
+            version=result["version"],
+            executor=EXECUTOR,
+            loads=refused is None,
+            refused=refused,
+        )
+        return Run(runtime=checked, outputs=None if refused else load_outputs(Path(job.outputs)))
+
+    def over_budget(self, artifact: Artifact) -> BudgetError | None:
+        size_mb = sum(f.bytes for f in artifact.files) / 1e6
+        allowed = self.plan.profile.budgets.artifact_mb
+        if allowed is None or size_mb <= allowed:
+            return None
+        return BudgetError(
+            f"{artifact.path} is {size_mb:.1f} MB, target {self.plan.profile.name} allows {allowed:g} MB",
+            where="budgets.artifact_mb",
+            next_step="a smaller scheme, a smaller model, or a budget of your own in a profile that extends this one",
+        )
+
+
+def _gate(report: ParityReport) -> ParityError | None:
+    if report.verdict == "pass":
+        return None
+    return ParityError(
+        f"the {report.format} artifact does not answer like the reference, and is not in the bundle",
+        where="\n         ".join(f.message for f in report.findings),
+        why=f"thresholds: {report.limits_why}",
+        next_step="; ".join(dict.fromkeys(f.advice for f in report.findings)),
+    )
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("+")[0].split(".") if part.isdigit())

@@ -1,0 +1,127 @@
+"""Before work: everything that can be decided, checked or refused without loading a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slm_export import calibration, config, exporters, sources, targets
+from slm_export.calibration import CalibrationSet, EvaluationSet
+from slm_export.config import Choice, Setting, Shape
+from slm_export.errors import InputError, UsageError
+from slm_export.quantization.plan import NEEDS_CALIBRATION
+from slm_export.records import record
+from slm_export.sources import SourceInfo
+from slm_export.targets import TargetProfile
+
+
+@record
+class RunPlan:
+    """What a run will do; `settings` says where each value came from."""
+
+    settings: dict[str, Setting]
+    profile: TargetProfile
+    source: SourceInfo
+    choices: tuple[Choice, ...]
+    shape: Shape
+    calibration: CalibrationSet | None
+    evaluation: EvaluationSet
+    out: Path
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.source.name}-{self.profile.name}"
+
+    @property
+    def bundle(self) -> Path:
+        return self.out / self.name
+
+
+def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
+    """Resolve flags and `folder`'s slm-export.toml against the target, the model and the data.
+
+    Raises UsageError or InputError for anything that can be known before work starts.
+    """
+    settings = config.merge(flags, config.read_config(folder))
+    profile = targets.load(config.require(settings, "target", flag="--target"))
+    source = _source(settings)
+    choices = config.choose_formats(settings, profile, lambda f, s: exporters.get(f).supports(source.task, s))
+    _require_limits(choices, profile, source.task)
+    shape, resolved = config.shapes(settings, profile, source.max_positions)
+    chosen, judge = calibration.load(_data_options(settings), source.labels)
+    _require_calibration(choices, chosen)
+    return RunPlan(
+        settings={**settings, **resolved},
+        profile=profile,
+        source=source,
+        choices=tuple(choices),
+        shape=shape,
+        calibration=chosen,
+        evaluation=judge,
+        out=Path(settings["output"].value),
+        notes=tuple(_notes(choices, chosen, judge, source)),
+    )
+
+
+def _value(settings: Mapping[str, Setting], key: str) -> Any:
+    return settings[key].value if key in settings else None
+
+
+def _source(settings: Mapping[str, Setting]) -> SourceInfo:
+    model = config.require(settings, "model", flag="MODEL")
+    return sources.describe(
+        sources.resolve(model, revision=_value(settings, "revision")), name=_value(settings, "name")
+    )
+
+
+def _data_options(settings: Mapping[str, Setting]) -> calibration.DataOptions:
+    files = {k: Path(settings[k].value) if k in settings else None for k in ("calibration", "eval")}
+    return calibration.DataOptions(
+        calibration=files["calibration"],
+        evaluation=files["eval"],
+        text_column=_value(settings, "text-column"),
+        label_column=_value(settings, "label-column"),
+        size=settings["calibration-samples"].value,
+        seed=settings["seed"].value,
+        allow_overlap=settings["allow-overlap"].value,
+    )
+
+
+def _require_calibration(choices: list[Choice], chosen: CalibrationSet | None) -> None:
+    needy = sorted({c.scheme for c in choices if not c.refused} & NEEDS_CALIBRATION)
+    if needy and chosen is None:
+        raise InputError(
+            f"scheme {needy[0]} needs a calibration set",
+            why="it measures on real texts which layers the rounding of activations hurts; random data would not tell",
+            next_step="give texts like the app's with --calibration, or choose --scheme fp32",
+        )
+
+
+def _require_limits(choices: list[Choice], profile: TargetProfile, task: str) -> None:
+    for choice in choices:
+        if not choice.refused and not profile.limits_for(task=task, scheme=choice.scheme, format=choice.format):
+            raise UsageError(
+                f"target {profile.name} has no limits for {task} in {choice.scheme}",
+                why="without thresholds there is no gate",
+                next_step="add a [[limits]] row to the profile",
+            )
+
+
+def _notes(
+    choices: list[Choice], chosen: CalibrationSet | None, judge: EvaluationSet, source: SourceInfo
+) -> list[str]:
+    notes = [f"{c.format} is left out: {c.refused}" for c in choices if c.refused]
+    if chosen and chosen.overlap_lines:
+        count, lines = len(chosen.overlap_lines), ", ".join(map(str, chosen.overlap_lines[:8]))
+        use = "used all the same (--allow-overlap)" if chosen.overlap_used else "not used"
+        more = " ..." if count > 8 else ""
+        notes.append(
+            f"{count} calibration rows are also in the evaluation set and {use}: {chosen.file} lines {lines}{more}"
+        )
+    if judge.held_out:
+        notes.append(f"no --eval: {len(judge.samples)} rows of {judge.file} were held out of calibration to judge by")
+    if source.license is None:
+        notes.append("the source names no licence: the manifest's licence field is null")
+    return notes

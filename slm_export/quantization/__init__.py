@@ -1,0 +1,1 @@
+"""Quantization: once, in PyTorch space. Plans, integers, and the compressed model run eager."""

@@ -1,0 +1,97 @@
+"""Compressed: the reference's graph with integer weights and scales, on disk between stages and in eager PyTorch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from slm_export.errors import ExportError
+from slm_export.quantization import activations
+from slm_export.quantization.plan import Layer, QuantPlan
+from slm_export.quantization.weights import QuantizedTensor, quantize
+from slm_export.records import record
+from slm_export.sources.reference import Reference
+
+
+@record
+class Compressed:
+    """`module` is the reference's own module (float weights); `tensors` are the integers of the plan's 8-bit layers."""
+
+    module: Any
+    plan: QuantPlan
+    tensors: dict[str, QuantizedTensor]
+
+
+def find_layers(module: Any) -> dict[str, Layer]:
+    """Every Linear and Embedding of a torch module by its qualified name."""
+    import torch
+
+    kinds = {torch.nn.Linear: "linear", torch.nn.Embedding: "embedding"}
+    return {
+        name: Layer(kind=kinds[type(m)], shape=tuple(m.weight.shape))
+        for name, m in module.named_modules()
+        if type(m) in kinds
+    }
+
+
+def quantize_layers(reference: Reference, plan: QuantPlan) -> dict[str, QuantizedTensor]:
+    """Integers and scales of every 8-bit layer of the plan."""
+    tensors = {}
+    for name, layer in plan.layers.items():
+        if layer.bits != 8:
+            continue
+        try:
+            tensors[name] = quantize(reference.module.get_submodule(name).weight.detach())
+        except ValueError as err:
+            raise ExportError(f"layer {name} cannot be quantized: {err}", where=name) from err
+    return tensors
+
+
+def save(tensors: dict[str, QuantizedTensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    flat = {f"{n}.ints": t.ints for n, t in tensors.items()} | {f"{n}.scales": t.scales for n, t in tensors.items()}
+    save_file(flat, path)
+
+
+def load(path: Path) -> dict[str, QuantizedTensor]:
+    from safetensors.torch import load_file
+
+    flat = load_file(path)
+    names = sorted(k.removesuffix(".ints") for k in flat if k.endswith(".ints"))
+    return {n: QuantizedTensor(ints=flat[f"{n}.ints"], scales=flat[f"{n}.scales"]) for n in names}
+
+
+def with_weights(compressed: Compressed) -> Any:
+    """A copy of the module whose weights are what the plan's integers (or half floats) stand for, as float32."""
+    module = copy.deepcopy(compressed.module)
+    for name, layer in compressed.plan.layers.items():
+        target = module.get_submodule(name)
+        if layer.bits == 8:
+            target.weight.data = compressed.tensors[name].dequantized()
+        elif layer.bits == 16:
+            target.weight.data = target.weight.data.half().float()
+    return module
+
+
+@contextmanager
+def quantized_activations(module: Any, plan: QuantPlan) -> Iterator[None]:
+    """Within the block, the inputs of every Linear are fake-quantized as the plan says."""
+    import torch
+
+    hooks = []
+    for name, layer in plan.layers.items():
+        target = module.get_submodule(name)
+        if not isinstance(target, torch.nn.Linear):
+            continue
+        fake = activations.function(layer.activations, target.in_features)
+        if fake is not None:
+            hooks.append(target.register_forward_pre_hook(lambda _, args, fake=fake: (fake(args[0]), *args[1:])))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,196 @@
+"""Reads .pte files: the program with executorch's own parser, XNNPACK's part with the flatc in its wheel."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slm_export.artifact import Memory, TensorSpec
+from slm_export.errors import InputError
+from slm_export.readers.facts import FileFacts, StoredTensor, StoredWeight, scheme_of
+from slm_export.records import record
+
+# executorch.exir.scalar_type.ScalarType by value
+DTYPES = {0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32", 11: "bool"}
+_XNN_WEIGHTS = {"fp32": "float32", "fp16": "float16", "qcint8": "int8", "qint8": "int8", "qcint4": "int4"}
+_XNN_ACTIVATIONS = {"fp32": "float", "qdint8": "dynamic", "qint8": "static"}
+
+
+@record
+class _Constant:
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+    scales: bytes | None = None
+
+
+def read(path: Path, *, max_length: int = 128) -> FileFacts:
+    """Facts of a .pte file. Names of inputs and outputs are not in it; activation bytes are its memory plan's.
+
+    Raises InputError if executorch cannot parse it.
+    """
+    file = _load(path)
+    plan = file.program.execution_plan[0]
+    graphs = _xnn_graphs(file)
+    kernels = Counter(plan.operators[c.op_index].name for c in _kernel_calls(plan))
+    delegated = Counter(n["xnode_union_type"] for g in graphs for n in g["xnodes"])
+    constants = _constants(file, graphs)
+    stored = tuple(
+        StoredTensor(name="", dtype=c.dtype, shape=c.shape, bytes=len(c.data) + len(c.scales or b"")) for c in constants
+    )
+    return FileFacts(
+        format="executorch",
+        scheme=scheme_of({kind for g in graphs for kind in _matrix_products(g)}),
+        inputs=tuple(_spec(f"input_{n}", plan.values[i]) for n, i in enumerate(plan.inputs)),
+        outputs=tuple(_spec(f"output_{n}", plan.values[i]) for n, i in enumerate(plan.outputs)),
+        signatures=(),
+        ops=dict((kernels + delegated).most_common()),
+        tensors=stored,
+        memory=Memory(
+            weights_bytes=sum(t.bytes for t in stored), activations_bytes=sum(plan.non_const_buffer_sizes[1:])
+        ),
+        delegation_share=delegated.total() / max(1, delegated.total() + kernels.total()),
+    )
+
+
+def _load(path: Path) -> Any:
+    from executorch.exir._serialize._program import deserialize_pte_binary
+
+    raw = path.read_bytes()
+    if raw[4:6] != b"ET":
+        raise InputError(f"{path} is not an ExecuTorch program", why="it lacks the ET mark", where=str(path))
+    try:
+        return deserialize_pte_binary(raw)
+    except Exception as err:  # the parser raises its own, struct's and flatbuffers' kinds
+        raise InputError(f"{path} is a damaged ExecuTorch program: {err}", where=str(path)) from err
+
+
+def _kernel_calls(plan: Any) -> Iterator[Any]:
+    for chain in plan.chains:
+        for instruction in chain.instructions:
+            if type(instruction.instr_args).__name__ == "KernelCall":
+                yield instruction.instr_args
+
+
+def _spec(name: str, value: Any) -> TensorSpec:
+    tensor = value.val
+    bounded = int(tensor.shape_dynamism) != 0
+    shape = tuple(f"<={d}" if bounded else int(d) for d in tensor.sizes)
+    return TensorSpec(name=name, dtype=DTYPES.get(int(tensor.scalar_type), "?"), shape=shape)
+
+
+def _xnn_graphs(file: Any) -> list[dict[str, Any]]:
+    from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as xnn
+
+    blobs = []
+    for delegate in file.program.execution_plan[0].delegates:
+        if delegate.id == "XnnpackBackend":
+            data = file.program.backend_delegate_data[delegate.processed.index].data
+            header = xnn.XNNHeader.from_bytes(data[: xnn.XNNHeader.EXPECTED_LENGTH])
+            blobs.append(bytes(data[header.flatbuffer_offset : header.flatbuffer_offset + header.flatbuffer_size]))
+    return _flatbuffers_to_json(blobs, Path(xnn.__file__).with_name("schema.fbs"))
+
+
+def _flatbuffers_to_json(blobs: Sequence[bytes], schema: Path) -> list[dict[str, Any]]:
+    import executorch.data.bin
+
+    if not blobs:
+        return []
+    flatc = Path(executorch.data.bin.__file__).with_name("flatc")
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, f"{i}.bin") for i in range(len(blobs))]
+        for file, blob in zip(files, blobs, strict=True):
+            file.write_bytes(blob)
+        command = [flatc, "--json", "--strict-json", "--raw-binary", "--defaults-json", "-o", folder, schema, "--"]
+        subprocess.run([*command, *files], check=True, capture_output=True)
+        return [json.loads(f.with_suffix(".json").read_text()) for f in files]
+
+
+def _tensor_value(value: dict[str, Any]) -> dict[str, Any]:
+    union: dict[str, Any] = value["xvalue_union"]
+    inner: dict[str, Any] = union.get("tensor_value", union)
+    return inner
+
+
+def _matrix_products(graph: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    kinds = {
+        v["id_out"]: v["datatype"].removeprefix("xnn_datatype_")
+        for v in (_tensor_value(x) for x in graph["xvalues"])
+    }
+    for node in graph["xnodes"]:
+        if node["xnode_union_type"] == "XNNFullyConnected":
+            union = node["xnode_union"]
+            weight = _XNN_WEIGHTS.get(kinds[union["filter_id"]], kinds[union["filter_id"]])
+            yield weight, _XNN_ACTIVATIONS.get(kinds[union["input1_id"]], kinds[union["input1_id"]])
+
+
+def _constants(file: Any, graphs: list[dict[str, Any]]) -> list[_Constant]:
+    """Every constant once: the program's own tensors, and those XNNPACK's graphs name in the data store."""
+    plan = file.program.execution_plan[0]
+    scales_of = {
+        call.args[0]: call.args[1]
+        for call in _kernel_calls(plan)
+        if plan.operators[call.op_index].name == "quantized_decomposed::embedding_byte"
+    }
+    found = [
+        _program_constant(file, value.val, scales=i in scales_of and plan.values[scales_of[i]].val)
+        for i, value in enumerate(plan.values)
+        if _is_constant(value.val) and i not in scales_of.values()
+    ]
+    seen: set[str] = set()
+    for graph in graphs:
+        for value in graph["xvalues"]:
+            tensor = _tensor_value(value)
+            key = graph["constant_data"][tensor["constant_buffer_idx"]]["named_key"]
+            if key and key not in seen:
+                seen.add(key)
+                found.append(_xnn_constant(file, graph, value, tensor, key))
+    return found
+
+
+def _is_constant(value: Any) -> bool:
+    return type(value).__name__ == "Tensor" and value.data_buffer_idx > 0 and value.allocation_info is None
+
+
+def _storage(file: Any, tensor: Any) -> bytes:
+    return bytes(file.program.constant_buffer[tensor.data_buffer_idx].storage)
+
+
+def _program_constant(file: Any, tensor: Any, *, scales: Any) -> _Constant:
+    return _Constant(
+        dtype=DTYPES.get(int(tensor.scalar_type), "?"),
+        shape=tuple(tensor.sizes),
+        data=_storage(file, tensor),
+        scales=_storage(file, scales) if scales else None,
+    )
+
+
+def _xnn_constant(file: Any, graph: dict[str, Any], value: dict[str, Any], tensor: dict[str, Any], key: str) -> _Constant:
+    store = file.named_data
+    data = bytes(store.buffers[store.pte_data[key].buffer_index])
+    scales = None
+    if value["xvalue_union"].get("quant_params_type") == "PerChannelQuant":
+        params = value["xvalue_union"]["quant_params"]
+        scale_key = graph["constant_data"][params["scale_buffer_idx"]]["named_key"]
+        scales = bytes(store.buffers[store.pte_data[scale_key].buffer_index])
+    kind = tensor["datatype"].removeprefix("xnn_datatype_")
+    return _Constant(dtype=_XNN_WEIGHTS.get(kind, kind), shape=tuple(tensor["dims"]), data=data, scales=scales)
+
+
+def weights(path: Path) -> Iterator[StoredWeight]:
+    """Every per-channel int8 matrix [outputs, inputs]: XNNPACK's fully connected weights and embedding_byte tables."""
+    file = _load(path)
+    for constant in _constants(file, _xnn_graphs(file)):
+        if constant.scales is None:
+            continue
+        ints = np.frombuffer(constant.data, np.int8)[: math.prod(constant.shape)].reshape(constant.shape)
+        scales = np.frombuffer(constant.scales, np.float32)[: constant.shape[0]]
+        yield StoredWeight(name="", ints=ints, scales=scales)

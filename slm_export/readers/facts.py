@@ -1,0 +1,80 @@
+"""What a reader tells of a file, and the arithmetic readers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_export.artifact import Memory, Signature, TensorSpec
+from slm_export.records import record
+
+
+@record
+class StoredTensor:
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+@record
+class FileFacts:
+    format: str
+    scheme: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    signatures: tuple[Signature, ...]
+    ops: dict[str, int]
+    tensors: tuple[StoredTensor, ...]
+    memory: Memory
+    delegation_share: float | None = None
+
+
+@record
+class StoredWeight:
+    """A quantized table in the file: ints int8 [outputs, inputs], scales float32 [outputs]; name if the file has it."""
+
+    name: str
+    ints: npt.NDArray[np.int8]
+    scales: npt.NDArray[np.float32]
+
+
+def scheme_of(kinds: set[tuple[str, str]]) -> str:
+    """The scheme that (weight dtype, activation kind) pairs of a file's matrix products amount to.
+
+    Activation kinds are "float", "dynamic" and "static". The coarsest weights and the most quantized activations
+    name the scheme; a mix of anything else is called "mixed".
+    """
+    weights = {w for w, _ in kinds}
+    activations = {a for _, a in kinds}
+    if not kinds or weights == {"float32"}:
+        return "fp32"
+    if weights == {"float16"}:
+        return "fp16"
+    if "int8" in weights and weights <= {"int8", "float32"}:
+        if "static" in activations:
+            return "w8a8"
+        return "w8a8-dynamic" if "dynamic" in activations else "w8"
+    return "mixed"
+
+
+def peak_bytes(
+    steps: Sequence[tuple[Sequence[str], Sequence[str]]], sizes: Mapping[str, int], *, kept: Sequence[str]
+) -> int:
+    """The most bytes alive at once when `steps` of (inputs, outputs) run in order.
+
+    A value lives from the step that makes it to the last that reads it; `kept` values (the graph's own inputs and
+    outputs) live throughout. Values without a size, such as weights, count nothing.
+    """
+    last = {name: i for i, (reads, _) in enumerate(steps) for name in reads}
+    alive = {name: sizes[name] for name in kept if name in sizes}
+    peak = sum(alive.values())
+    for i, (reads, makes) in enumerate(steps):
+        alive.update({name: sizes[name] for name in makes if name in sizes})
+        peak = max(peak, sum(alive.values()))
+        for name in {*reads, *makes}:
+            if name in alive and name not in kept and last.get(name, i) <= i:
+                del alive[name]
+    return peak

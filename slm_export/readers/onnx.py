@@ -1,0 +1,146 @@
+"""Reads .onnx files."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slm_export.artifact import Memory, TensorSpec
+from slm_export.errors import InputError
+from slm_export.readers.facts import FileFacts, StoredTensor, StoredWeight, peak_bytes, scheme_of
+
+DIMENSIONS = {"batch_size": "batch", "sequence_length": "sequence"}
+_STATIC = {"QLinearMatMul", "QGemm", "QLinearConv"}
+
+
+def read(path: Path, *, max_length: int = 128) -> FileFacts:
+    """Facts of an .onnx file; activation bytes are for batch 1 at `max_length` tokens.
+
+    Raises InputError if onnx cannot parse it.
+    """
+    model = _load(path)
+    graph = model.graph
+    stored = {t.name: t for t in graph.initializer}
+    return FileFacts(
+        format="onnx",
+        scheme=scheme_of(_matrix_products(graph, stored)),
+        inputs=tuple(_spec(v) for v in graph.input),
+        outputs=tuple(_spec(v) for v in graph.output),
+        signatures=(),
+        ops=dict(Counter(n.op_type for n in graph.node).most_common()),
+        tensors=tuple(_stored(t) for t in graph.initializer),
+        memory=Memory(
+            weights_bytes=sum(_bytes(t) for t in graph.initializer),
+            activations_bytes=_activations(graph, {"batch_size": 1, "sequence_length": max_length}),
+        ),
+    )
+
+
+def _load(path: Path) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path)
+    except (DecodeError, OSError, ValueError) as err:
+        raise InputError(f"{path} is not an ONNX model: {err}", where=str(path)) from err
+    if not model.graph.node:
+        raise InputError(f"{path} is not an ONNX model: it has no graph", where=str(path))
+    return model
+
+
+def _dtype(elem_type: int) -> str:
+    import onnx
+
+    return str(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
+
+
+def _spec(value: Any) -> TensorSpec:
+    tensor = value.type.tensor_type
+    shape = tuple(DIMENSIONS.get(d.dim_param, d.dim_param) or d.dim_value for d in tensor.shape.dim)
+    return TensorSpec(name=value.name, dtype=_dtype(tensor.elem_type), shape=shape)
+
+
+def _bytes(tensor: Any) -> int:
+    return math.prod(tensor.dims) * np.dtype(_dtype(tensor.data_type)).itemsize
+
+
+def _stored(tensor: Any) -> StoredTensor:
+    dtype = _dtype(tensor.data_type)
+    return StoredTensor(name=tensor.name, dtype=dtype, shape=tuple(tensor.dims), bytes=_bytes(tensor))
+
+
+def _matrix_products(graph: Any, stored: dict[str, Any]) -> set[tuple[str, str]]:
+    made_by = {name: node for node in graph.node for name in node.output}
+    kinds = set()
+    for node in graph.node:
+        if node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"):
+            kinds.add(("int8", "dynamic"))
+        elif node.op_type == "MatMulNBits":
+            attributes = {a.name: a.i for a in node.attribute}
+            kinds.add((f"int{attributes['bits']}", "dynamic" if attributes.get("accuracy_level") == 4 else "float"))
+        elif node.op_type in _STATIC:
+            kinds.add(("int8", "static"))
+        elif node.op_type in ("MatMul", "Gemm"):
+            kinds |= {(_float_weight(name, stored, made_by), "float") for name in node.input[1:2]} - {("", "float")}
+    return kinds
+
+
+def _float_weight(name: str, stored: dict[str, Any], made_by: dict[str, Any]) -> str:
+    """The stored dtype of a MatMul's weight, seen through Cast, Transpose and DequantizeLinear; "" if computed."""
+    while name not in stored and name in made_by:
+        node = made_by[name]
+        if node.op_type not in ("Cast", "Transpose", "DequantizeLinear"):
+            return ""
+        name = node.input[0]
+    return _dtype(stored[name].data_type) if name in stored else ""
+
+
+def _activations(graph: Any, dims: dict[str, int]) -> int:
+    sizes = {}
+    for value in (*graph.value_info, *graph.input, *graph.output):
+        tensor = value.type.tensor_type
+        shape = [_dimension(d, dims) for d in tensor.shape.dim]
+        if tensor.elem_type and None not in shape:
+            sizes[value.name] = math.prod(s for s in shape if s) * np.dtype(_dtype(tensor.elem_type)).itemsize
+    steps = [(list(n.input), list(n.output)) for n in graph.node]
+    kept = [v.name for v in (*graph.input, *graph.output)]
+    return peak_bytes(steps, sizes, kept=kept)
+
+
+def _dimension(dim: Any, dims: dict[str, int]) -> int | None:
+    if not dim.dim_param:
+        return int(dim.dim_value)
+    product = [dims.get(f, int(f) if f.isdigit() else None) for f in re.split(r"\s*\*\s*", dim.dim_param)]
+    return None if None in product else math.prod(f for f in product if f is not None)
+
+
+def weights(path: Path) -> Iterator[StoredWeight]:
+    """Every table stored as `<layer>.ints` with `<layer>.scales`, as slm-export's exporter names them."""
+    import onnx
+
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in _load(path).graph.initializer}
+    for name, ints in stored.items():
+        if not name.endswith(".ints"):
+            continue
+        layer = name.removesuffix(".ints")
+        scales = stored[f"{layer}.scales"]
+        if ints.dtype == np.uint8:  # MatMulNBits: [outputs, blocks, block], offset by 128, a scale for each block
+            blocks = scales.reshape(len(ints), -1)
+            if not (blocks == blocks[:, :1]).all():
+                raise InputError(f"{path}: the scales of {layer} differ within an output channel")
+            yield _weight(layer, (ints.astype(np.int16) - 128).astype(np.int8).reshape(len(ints), -1), blocks[:, 0])
+        elif scales.ndim == 2:  # an embedding table [rows, width], scales [rows, 1]
+            yield _weight(layer, ints, scales[:, 0])
+        else:  # MatMulInteger: [inputs, outputs]
+            yield _weight(layer, np.ascontiguousarray(ints.T), scales)
+
+
+def _weight(layer: str, ints: Any, scales: Any) -> StoredWeight:
+    return StoredWeight(name=layer.removeprefix("model."), ints=ints, scales=scales.astype(np.float32))

@@ -1,0 +1,172 @@
+"""Reads .tflite files through LiteRT's own flatbuffer schema."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slm_export.artifact import Memory, Signature, TensorSpec
+from slm_export.errors import InputError
+from slm_export.readers.facts import FileFacts, StoredTensor, StoredWeight, peak_bytes, scheme_of
+
+DTYPES = {0: "float32", 1: "float16", 2: "int32", 4: "int64", 6: "bool", 7: "int16", 9: "int8", 17: "int4"}
+BITS = {"float32": 32, "float16": 16, "int32": 32, "int64": 64, "bool": 8, "int16": 16, "int8": 8, "int4": 4}
+
+
+def read(path: Path, *, max_length: int = 128) -> FileFacts:
+    """Facts of a .tflite file; activation bytes are for its longest signature. `max_length` is not needed.
+
+    Raises InputError if it is no TFLite flatbuffer.
+    """
+    model = load(path)
+    signatures = tuple(sorted(_signatures(model), key=lambda s: s.sequence))
+    longest = max(model.subgraphs, key=lambda g: sum(_bytes(t) for t in g.tensors))
+    inputs, outputs = _interface(model)
+    return FileFacts(
+        format="tflite",
+        scheme=scheme_of({kind for g in model.subgraphs for kind in _matrix_products(model, g)}),
+        inputs=inputs,
+        outputs=outputs,
+        signatures=signatures,
+        ops=dict(Counter(_op_name(model, op) for g in model.subgraphs for op in g.operators).most_common()),
+        tensors=tuple(_stored_tensors(model)),
+        memory=Memory(weights_bytes=sum(_data_size(b) for b in model.buffers), activations_bytes=_arena(model, longest)),
+    )
+
+
+def load(path: Path) -> Any:
+    """The file as the schema's object tree, buffers kept outside the flatbuffer read in.
+
+    Raises InputError if it is no TFLite flatbuffer.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    with path.open("rb") as file:
+        raw = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+    if raw[4:8] != b"TFL3":
+        raise InputError(f"{path} is not a TFLite model", why="it lacks the TFL3 mark", where=str(path))
+    try:
+        model = schema.ModelT.InitFromPackedBuf(raw, 0)
+        for buffer in model.buffers:
+            if buffer.offset > 1:
+                if buffer.offset + buffer.size > len(raw):
+                    raise ValueError("a buffer lies behind the end of the file")
+                buffer.data = np.frombuffer(raw, np.uint8, buffer.size, buffer.offset)
+                buffer.offset = buffer.size = 0
+    except (ValueError, IndexError, TypeError, OverflowError) as err:
+        raise InputError(f"{path} is a damaged TFLite model: {err}", where=str(path)) from err
+    except Exception as err:  # struct.error and the schema's own kinds
+        raise InputError(f"{path} is a damaged TFLite model: {type(err).__name__}", where=str(path)) from err
+    return model
+
+
+def text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _signatures(model: Any) -> Iterator[Signature]:
+    for sig in model.signatureDefs or []:
+        graph = model.subgraphs[sig.subgraphIndex]
+        shape = graph.tensors[sig.inputs[0].tensorIndex].shape
+        yield Signature(name=text(sig.signatureKey), sequence=int(shape[-1]))
+
+
+def _interface(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs by name; a dimension that differs between signatures is called "sequence"."""
+
+    def merged(side: str) -> tuple[TensorSpec, ...]:
+        shapes: dict[str, list[tuple[int, ...]]] = {}
+        dtypes = {}
+        for sig in model.signatureDefs or []:
+            for entry in getattr(sig, side):
+                tensor = model.subgraphs[sig.subgraphIndex].tensors[entry.tensorIndex]
+                shapes.setdefault(text(entry.name), []).append(tuple(int(d) for d in tensor.shape))
+                dtypes[text(entry.name)] = DTYPES.get(tensor.type, str(tensor.type))
+        varying = {
+            name: tuple(dims[0] if len(set(dims)) == 1 else "sequence" for dims in zip(*all_shapes, strict=True))
+            for name, all_shapes in shapes.items()
+        }
+        return tuple(TensorSpec(name=n, dtype=dtypes[n], shape=s) for n, s in varying.items())
+
+    return merged("inputs"), merged("outputs")
+
+
+@cache
+def _builtin_names() -> dict[int, str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+
+
+def _op_name(model: Any, op: Any) -> str:
+    code = model.operatorCodes[op.opcodeIndex]
+    return _builtin_names().get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+
+
+def _data_size(buffer: Any) -> int:
+    return 0 if buffer.data is None else len(buffer.data)
+
+
+def _bytes(tensor: Any) -> int:
+    shape = tensor.shape if tensor.shape is not None else []
+    return math.prod(int(d) for d in shape) * BITS.get(DTYPES.get(tensor.type, ""), 32) // 8
+
+
+def _stored_tensors(model: Any) -> Iterator[StoredTensor]:
+    seen = set()
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.buffer in seen or not _data_size(model.buffers[tensor.buffer]):
+                continue
+            seen.add(tensor.buffer)
+            shape = tuple(int(d) for d in (tensor.shape if tensor.shape is not None else []))
+            size = _data_size(model.buffers[tensor.buffer])
+            yield StoredTensor(name=text(tensor.name), dtype=DTYPES.get(tensor.type, "?"), shape=shape, bytes=size)
+
+
+def _matrix_products(model: Any, graph: Any) -> Iterator[tuple[str, str]]:
+    made_by = {int(i): op for op in graph.operators for i in op.outputs}
+    for op in graph.operators:
+        if _op_name(model, op) != "FULLY_CONNECTED":
+            continue
+        x, w = (graph.tensors[int(i)] for i in op.inputs[:2])
+        source = made_by.get(int(op.inputs[1]))
+        dequantized = source is not None and _op_name(model, source) == "DEQUANTIZE"
+        stored = graph.tensors[int(source.inputs[0])] if dequantized and source is not None else w
+        weight, activation = DTYPES.get(stored.type, "?"), DTYPES.get(x.type, "?")
+        if activation != "float32":
+            yield weight, "static"
+        elif not _data_size(model.buffers[stored.buffer]):
+            continue  # a product of two activations
+        else:
+            yield weight, "float" if dequantized or weight == "float32" else "dynamic"
+
+
+def _arena(model: Any, graph: Any) -> int:
+    constant = {str(i) for i, t in enumerate(graph.tensors) if _data_size(model.buffers[t.buffer])}
+    sizes = {str(i): _bytes(t) for i, t in enumerate(graph.tensors) if str(i) not in constant}
+    steps = [([str(int(i)) for i in op.inputs], [str(int(i)) for i in op.outputs]) for op in graph.operators]
+    kept = [str(int(i)) for i in (*graph.inputs, *graph.outputs)]
+    return peak_bytes(steps, sizes, kept=kept)
+
+
+def weights(path: Path) -> Iterator[StoredWeight]:
+    """Every per-channel int8 matrix [outputs, inputs], once however many signatures share it."""
+    model = load(path)
+    seen = set()
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            scale = tensor.quantization.scale if tensor.quantization is not None else None
+            shape = [int(d) for d in (tensor.shape if tensor.shape is not None else [])]
+            if tensor.buffer in seen or scale is None or DTYPES.get(tensor.type) != "int8" or len(shape) != 2:
+                continue
+            seen.add(tensor.buffer)
+            ints = np.frombuffer(model.buffers[tensor.buffer].data, np.int8).reshape(shape)
+            yield StoredWeight(name=text(tensor.name).removesuffix(";0").removesuffix(".weight"), ints=ints, scales=np.asarray(scale, np.float32))

@@ -1,0 +1,113 @@
+"""report.md: the parity report for people. The same run gives the same bytes: no times, no paths."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from slm_export.names import METRICS, SCHEMES
+from slm_export.parity.judge import show
+from slm_export.parity.report import ParityReport
+from slm_export.report.rows import HEADER, cells, row
+from slm_export.results import FormatResult, RunResult
+from slm_export.stages.prepare import Prepared
+
+WORST_CLASSES = 5
+
+
+def report_markdown(result: RunResult, prepared: Prepared) -> str:
+    return "\n".join([*_head(result), *_data(result, prepared), *_artifacts(result)]) + "\n"
+
+
+def table(lines: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table; the first line is the header."""
+    head, *body = lines
+    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *body)]
+
+
+def _head(result: RunResult) -> Iterator[str]:
+    plan = result.plan
+    yield f"# {plan.source.name} for {plan.profile.name}"
+    yield ""
+    yield f"{plan.source.architecture}, {plan.source.task}, {len(plan.source.labels)} labels, up to "
+    yield f"{plan.shape.max_length} tokens. Source {plan.source.sha256[:16]}, licence {plan.source.license or 'not stated'}."
+    yield ""
+    yield from table([cells(HEADER), *(cells(row(f)) for f in result.formats)])
+    yield ""
+    yield "The artifacts ran in their own runtimes on the host that exported them, not on the device."
+    yield "Lowering loss is the largest difference between the weight-only twin and the compressed model run eager."
+    yield ""
+    for note in plan.notes:
+        yield f"- {note}"
+
+
+def _data(result: RunResult, prepared: Prepared) -> Iterator[str]:
+    judge = result.plan.evaluation
+    yield ""
+    yield "## Data"
+    yield ""
+    held_out = ", held out of the calibration file" if judge.held_out else ""
+    yield f"- Evaluation: {judge.file}, {len(judge.samples)} samples{held_out}, SHA-256 {judge.sha256[:16]}."
+    if prepared.calibration is None:
+        yield "- Calibration: none; the schemes need none."
+        return
+    facts = prepared.calibration
+    yield (
+        f"- Calibration: {facts['file']}, {facts['samples']} of {facts['rows']} rows, seed {facts['seed']}, "
+        f"truncation rate {facts['truncation_rate']:.1%}, SHA-256 {facts['sha256'][:16]}."
+    )
+    lengths = ", ".join(f"{bins}: {count}" for bins, count in facts["length_histogram"].items())
+    yield f"- Calibration lengths in tokens: {lengths}."
+
+
+def _artifacts(result: RunResult) -> Iterator[str]:
+    for done in result.formats:
+        yield ""
+        yield f"## {done.format}, {done.scheme}"
+        yield ""
+        yield f"{SCHEMES[done.scheme]}."
+        yield ""
+        if done.error:
+            yield from ("```", str(done.error), "```", "")
+        if done.artifact:
+            yield from _made(done)
+        if done.report and done.report.numbers:
+            yield from _measured(done.report)
+
+
+def _made(done: FormatResult) -> Iterator[str]:
+    artifact = done.artifact
+    assert artifact is not None
+    kinds = Counter(p.activations for p in artifact.plan.layers.values() if p.bits == 8)
+    yield f"- {artifact.path}, SHA-256 {artifact.files[0].sha256[:16]}"
+    if artifact.layers_carried:
+        yield f"- integers and scales read back equal: {artifact.layers_carried} layers"
+        yield f"- activations: {', '.join(f'{n} layers {kind}' for kind, n in sorted(kinds.items()))}"
+    if artifact.delegation_share is not None:
+        yield f"- {artifact.delegation_share:.0%} of operators run in {artifact.runtime.backend}"
+    memory = artifact.memory
+    yield f"- memory: weights {memory.weights_bytes / 1e6:.1f} MB, activations {memory.activations_bytes / 1e6:.1f} MB"
+    for check in done.report.runtimes if done.report else ():
+        yield f"- {check.package} {check.version}: {'runs it' if check.loads else check.refused}"
+    yield ""
+
+
+def _measured(report: ParityReport) -> Iterator[str]:
+    values = {**report.numbers, **report.answers}
+    bounded = [[m, show(values[m]), _bound(m, report), METRICS[m][1]] for m in METRICS if m in values]
+    yield from table([["metric", "value", "threshold", "meaning"], *bounded])
+    yield ""
+    yield f"Thresholds: {report.limits_why}."
+    yield ""
+    shapes = ", ".join(f"{name.replace('_', ' ')} {show(v)}" for name, v in report.probes.items())
+    yield f"Largest difference to the reference by shape: {shapes}."
+    changed = sorted(report.classes.items(), key=lambda c: (-c[1].flips / c[1].samples, c[0]))
+    worst = [c for c in changed if c[1].flips][:WORST_CLASSES]
+    if worst:
+        yield ""
+        lines = [[n, str(c.samples), str(c.flips), f"{c.accuracy_reference:.1%} -> {c.accuracy:.1%}"] for n, c in worst]
+        yield from table([["label", "samples", "changed answers", "accuracy"], *lines])
+
+
+def _bound(metric: str, report: ParityReport) -> str:
+    return f"{METRICS[metric][0]} {show(report.limits[metric])}" if metric in report.limits else ""

@@ -1,0 +1,62 @@
+"""The figures that every report shows of a format, made once."""
+
+from __future__ import annotations
+
+from slm_export.records import record
+from slm_export.results import FormatResult
+
+
+@record
+class Row:
+    """One format on one line, ready to print; "-" where there is no figure."""
+
+    format: str
+    scheme: str
+    megabytes: str
+    cosine: str
+    flips: str
+    accuracy: str
+    lowering: str
+    verdict: str
+
+
+HEADER = Row(
+    format="format",
+    scheme="scheme",
+    megabytes="MB",
+    cosine="cosine mean / min",
+    flips="flips (95 %)",
+    accuracy="accuracy",
+    lowering="lowering loss",
+    verdict="verdict",
+)
+
+
+def row(done: FormatResult) -> Row:
+    size = f"{sum(f.bytes for f in done.artifact.files) / 1e6:.2f}" if done.artifact else "-"
+    verdict = "pass" if done.error is None else type(done.error).__name__.removesuffix("Error").lower() + " failed"
+    if done.report is None or not done.report.numbers:
+        return Row(
+            format=done.format, scheme=done.scheme, megabytes=size, verdict=verdict,
+            cosine="-", flips="-", accuracy="-", lowering="-",
+        )  # fmt: skip
+    numbers, answers = done.report.numbers, done.report.answers
+    low, high = done.report.intervals["flip_rate"]
+    return Row(
+        format=done.format,
+        scheme=done.scheme,
+        megabytes=size,
+        cosine=f"{numbers['cosine_mean']:.6f} / {numbers['cosine_min']:.4f}",
+        flips=f"{answers['flips']:.0f} = {answers['flip_rate']:.2%} ({low:.2%}-{high:.2%})",
+        accuracy=(
+            f"{answers['accuracy_reference']:.2%} -> {answers['accuracy']:.2%}" if "accuracy" in answers else "no labels"
+        ),
+        lowering=f"{numbers['lowering_max_abs_error']:.1e}" if "lowering_max_abs_error" in numbers else "-",
+        verdict=verdict,
+    )
+
+
+def cells(line: Row) -> list[str]:
+    return [
+        line.format, line.scheme, line.megabytes, line.cosine, line.flips, line.accuracy, line.lowering, line.verdict,
+    ]  # fmt: skip

@@ -1,0 +1,35 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from slm_export.artifact import Artifact
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
+class Session:
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._names = [o.name for o in self._session.get_outputs()]
+
+    def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return dict(zip(self._names, self._session.run(None, inputs), strict=True))
+
+
+def open(path: Path, artifact: Artifact) -> Session:
+    return Session(path)
+
+
+def version() -> str:
+    import onnxruntime
+
+    return str(onnxruntime.__version__)

@@ -1,0 +1,36 @@
+"""Stage "export": one format's artifact, and its weight-only twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from slm_export import exporters, sources
+from slm_export.exporters.common import ExportRequest
+from slm_export.quantization import compressed as compression
+from slm_export.quantization.compressed import Compressed
+from slm_export.quantization.plan import QuantPlan
+from slm_export.records import from_json, record, to_json
+from slm_export.sources import SourceInfo
+
+
+@record
+class ExportJob:
+    format: str
+    source: SourceInfo
+    plan: QuantPlan
+    request: ExportRequest
+    tensors: str  # the integers, as `prepare` left them
+    out: str
+
+
+def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict[str, Any]:
+    job = from_json(ExportJob, data)
+    progress("loading the reference", 0, 1)
+    reference = sources.load(job.source, max_length=job.request.max_length)
+    tensors = {n: t for n, t in compression.load(Path(job.tensors)).items() if job.plan.layers[n].bits == 8}
+    compressed = Compressed(module=reference.module, plan=job.plan, tensors=tensors)
+    progress("lowering", 0, 1)
+    exported = exporters.get(job.format).export(compressed, job.request, Path(job.out))
+    return {"artifact": to_json(exported.artifact), "twin": to_json(exported.twin)}

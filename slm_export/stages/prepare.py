@@ -1,0 +1,192 @@
+"""Stage "prepare": load the reference, answer the evaluation set with it, calibrate, and quantize once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from slm_export import calibration, sources, tasks
+from slm_export.bundle.tokenizer import write_tokenizer
+from slm_export.calibration import CalibrationSet, EvaluationSet
+from slm_export.errors import InputError
+from slm_export.parity.outputs import Outputs, save_outputs
+from slm_export.parity.probes import Probes, lowering_rows
+from slm_export.quantization import compressed as compression
+from slm_export.quantization import plan as plans
+from slm_export.quantization.compressed import Compressed
+from slm_export.quantization.plan import QuantPlan
+from slm_export.quantization.sensitivity import activation_harm
+from slm_export.records import from_json, record, to_json, write_json
+from slm_export.sources import Reference, SourceInfo
+
+Progress = Callable[[str, int, int], None]
+HARM_SAMPLES = 64  # calibration samples that rank Linears; each is answered once per Linear
+
+
+@record
+class FormatNeeds:
+    """The scheme a format is to be exported in, and the granularities its exporter can write."""
+
+    scheme: str
+    activations: tuple[str, ...]
+
+
+@record
+class PrepareJob:
+    source: SourceInfo
+    max_length: int
+    formats: dict[str, FormatNeeds]
+    calibration: CalibrationSet | None
+    evaluation: EvaluationSet
+    folder: str
+
+
+@record
+class Prepared:
+    """What the stage leaves in its folder: plans, integers, token ids, and the outputs artifacts are compared with."""
+
+    plans: dict[str, QuantPlan]
+    pad_id: int
+    tokenizer_files: tuple[str, ...]
+    tokenizer: dict[str, Any]
+    calibration: dict[str, Any] | None
+
+
+def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    job = from_json(PrepareJob, data)
+    folder = Path(job.folder)
+    task = tasks.get(job.source.task)
+    progress("loading the reference", 0, 1)
+    reference = sources.load(job.source, max_length=job.max_length)
+    tokenizer_files, tokenizer = write_tokenizer(reference, folder)
+    texts = [s.text for s in job.evaluation.samples]
+    ids = reference.encode(texts)
+    _require_same_tokens(folder, texts, ids)
+
+    probes = Probes(ids=tuple(tuple(i) for i in _probe_ids(reference, texts, ids)))
+    rows = lowering_rows([len(i) for i in ids])
+    write_json(folder / "ids.json", {"evaluation": ids, "probes": probes.ids, "lowering_rows": rows})
+    answered = _run(task, reference.module, ids, progress, "answering with the reference")
+    _require_finite(answered)
+    save_outputs(
+        folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, probes.ids))
+    )
+
+    made = _plans(job, reference, task, progress)
+    tensors = {n: t for plan in made.values() for n, t in compression.quantize_layers(reference, plan).items()}
+    compression.save(tensors, folder / "compressed.safetensors")
+    progress("answering with the compressed model", 0, 1)
+    eager = _Eager(task, reference.module, tensors, [ids[r] for r in rows], probes)
+    for format, plan in made.items():
+        save_outputs(folder / f"eager-{format}.npz", eager.outputs(plan))
+        save_outputs(folder / f"weights-only-{format}.npz", eager.outputs(plan.weights_only()))
+    return to_json(
+        Prepared(
+            plans=made,
+            pad_id=reference.pad_id,
+            tokenizer_files=tokenizer_files,
+            tokenizer=tokenizer,
+            calibration=_calibration_manifest(job, reference),
+        )
+    )
+
+
+def _require_same_tokens(folder: Path, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> None:
+    """The bundle's tokenizer.json, alone, must give every evaluation text the ids the reference's tokenizer gives."""
+    from tokenizers import Tokenizer
+
+    alone = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
+    for text, expected, got in zip(texts, ids, alone.encode_batch(list(texts)), strict=True):
+        if list(expected) != got.ids:
+            raise InputError(
+                "tokenizer.json alone tokenizes differently from the source's tokenizer",
+                where=repr(text[:60]),
+                why=f"{list(expected)[:8]} became {got.ids[:8]}",
+                next_step="report this with the tokenizer's class and files",
+            )
+
+
+def _require_finite(logits: Any) -> None:
+    if not np.isfinite(logits).all():
+        raise InputError(
+            "the reference itself answers NaN or infinity",
+            where=f"evaluation sample {int(np.argwhere(~np.isfinite(logits))[0][0]) + 1}",
+            why="the checkpoint is damaged, or its float16 weights overflowed when they were saved",
+            next_step="check the model before exporting it",
+        )
+
+
+def _probe_ids(reference: Reference, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> list[list[int]]:
+    """One token, a typical text, and as many tokens as the artifact takes."""
+    typical = sorted(ids, key=len)[len(ids) // 2]
+    long = " ".join(texts[: reference.max_length])
+    while len(reference.encode([long])[0]) < reference.max_length:
+        long = f"{long} {long}"
+    return [list(ids[0][:1]), list(typical), reference.encode([long])[0]]
+
+
+def _run(task: ModuleType, module: Any, ids: Sequence[Sequence[int]], progress: Progress, what: str) -> Any:
+    return task.run(module, ids, progress=lambda done: progress(what, done, len(ids)))
+
+
+def _plans(job: PrepareJob, reference: Reference, task: ModuleType, progress: Progress) -> dict[str, QuantPlan]:
+    """One plan per format. Plans of one scheme differ in the granularity of activations, never in the integers."""
+    layers = compression.find_layers(reference.module)
+    made = {}
+    for format, needs in job.formats.items():
+        plan = plans.make(needs.scheme, layers, activations=needs.activations)
+        if plan.quantizes_activations and len(needs.activations) > 1:
+            harm = _harm(job, reference, task, plan, needs.activations[0], progress)
+            plan = plans.make(needs.scheme, layers, activations=needs.activations, harm=harm)
+        made[format] = plan
+    return made
+
+
+def _harm(
+    job: PrepareJob, reference: Reference, task: ModuleType, plan: QuantPlan, granularity: str, progress: Progress
+) -> dict[str, float]:
+    assert job.calibration is not None, "the pipeline refuses schemes that need calibration without it"
+    samples = job.calibration.samples[:: _stride(len(job.calibration.samples))]
+    tensors = compression.quantize_layers(reference, plan)
+    return activation_harm(
+        Compressed(module=reference.module, plan=plan, tensors=tensors),
+        task,
+        reference.encode([s.text for s in samples]),
+        granularity=granularity,
+        progress=lambda done, total: progress("measuring what activations cost each layer", done, total),
+    )
+
+
+def _stride(samples: int) -> int:
+    return max(1, samples // HARM_SAMPLES)
+
+
+class _Eager:
+    """The compressed model's own outputs, eager, on the rows that lowering is judged by; each plan computed once."""
+
+    def __init__(
+        self, task: ModuleType, module: Any, tensors: dict[str, Any], ids: Sequence[Sequence[int]], probes: Probes
+    ) -> None:
+        self._task, self._module, self._tensors, self._ids, self._probes = task, module, tensors, ids, probes
+        self._known: dict[str, Outputs] = {}
+
+    def outputs(self, plan: QuantPlan) -> Outputs:
+        key = repr(plan.layers)
+        if key not in self._known:
+            compressed = Compressed(module=self._module, plan=plan, tensors=self._tensors)
+            module = compression.with_weights(compressed)
+            with compression.quantized_activations(module, plan):
+                rows = self._task.run(module, self._ids)
+                self._known[key] = Outputs(evaluation=rows, probes=self._task.run(module, self._probes.ids))
+        return self._known[key]
+
+
+def _calibration_manifest(job: PrepareJob, reference: Reference) -> dict[str, Any] | None:
+    if job.calibration is None:
+        return None
+    counts = reference.token_counts([s.text for s in job.calibration.samples])
+    return calibration.manifest(job.calibration, counts, max_length=job.max_length)
