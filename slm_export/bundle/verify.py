@@ -12,7 +12,7 @@ from pathlib import Path
 
 from slm_export.artifact import file_record
 from slm_export.bundle.manifest import ArtifactEntry, Golden, GoldenOutputs, Manifest, read_golden, read_manifest
-from slm_export.errors import DependencyError, VerificationError
+from slm_export.errors import DependencyError, ExportError, VerificationError
 from slm_export.records import record, to_json
 from slm_export.stages import run_stage
 
@@ -117,7 +117,7 @@ def _golden_check(bundle: Path, manifest: Manifest, golden: Golden, entry: Artif
         }
         try:
             stage = run_stage("execute", job, name=f"execute-{artifact.format}", folder=Path(folder))
-        except Exception as err:  # a damaged file can kill the runtime's process: that is the finding
+        except ExportError as err:  # a damaged file can kill the runtime's process: that is the finding
             return Check(name=name, ok=False, detail=str(err).replace("\n", ";"))
         if "refused" in stage.result:
             return Check(name=name, ok=False, detail=f"the runtime refuses it: {stage.result['refused']}")

@@ -1,7 +1,8 @@
-"""ExecuTorch. Its Python runtime links libtorch, so torch comes with it."""
+"""ExecuTorch, through its Python runtime, which links libtorch; where torch is not, through executorch_native."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,35 @@ class Session:
         self._method = self._program.load_method("forward")
         self._inputs = [s.name for s in artifact.inputs]
         self._outputs = [s.name for s in artifact.outputs]
-        self._largest = (artifact.batch or 1, artifact.max_length)
 
     def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
         import torch
 
-        shape = next(iter(inputs.values())).shape
-        if shape[0] > self._largest[0] or shape[1] > self._largest[1]:  # the kernels would fail one by one, or not
-            raise ValueError(f"the artifact takes at most {list(self._largest)}, not {list(shape)}")
         arguments = [torch.from_numpy(np.ascontiguousarray(inputs[n], np.int64)) for n in self._inputs]
         values = self._method.execute(arguments)
         return {n: np.array(v.numpy()) for n, v in zip(self._outputs, values, strict=True)}
 
 
-def open(path: Path, artifact: Artifact) -> Session:
-    return Session(path, artifact)
+class _Bounded:
+    """Refuses what the artifact's kernels would fail on one by one, or not at all."""
+
+    def __init__(self, session: Any, artifact: Artifact) -> None:
+        self._session, self._largest = session, (artifact.batch or 1, artifact.max_length)
+
+    def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        shape = next(iter(inputs.values())).shape
+        if shape[0] > self._largest[0] or shape[1] > self._largest[1]:
+            raise ValueError(f"the artifact takes at most {list(self._largest)}, not {list(shape)}")
+        outputs: dict[str, Any] = self._session.run(inputs)
+        return outputs
+
+
+def open(path: Path, artifact: Artifact) -> _Bounded:
+    if find_spec("torch") is None:
+        from slm_export.runtimes.executorch_native import Session as NativeSession
+
+        return _Bounded(NativeSession(path, artifact), artifact)
+    return _Bounded(Session(path, artifact), artifact)
 
 
 def version() -> str:

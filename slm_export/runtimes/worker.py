@@ -13,6 +13,7 @@ import numpy as np
 
 from slm_export import runtimes
 from slm_export.artifact import Artifact
+from slm_export.errors import SlmExportError
 from slm_export.parity.outputs import Outputs, save_outputs
 from slm_export.records import from_json, record
 
@@ -44,6 +45,8 @@ def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict
             outputs = _answer(session, job, progress)
             result["run_cpu_seconds"] = time.process_time() - started
             save_outputs(Path(job.outputs), outputs)
+        except SlmExportError:  # something is not installed: not the artifact's fault
+            raise
         except Exception as err:  # runtimes raise RuntimeError, ValueError and their own kinds
             result["refused"] = f"{type(err).__name__}: {err}"
         os.chdir("/")
