@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["calibration_schema", "check_backends", "export_model", "inspect_file", "verify_bundle"]
 
 
-def export_model(settings: dict[str, Any], *, folder: Path | None = None, listener: Listener | None = None) -> RunResult:
+def export_model(
+    settings: dict[str, Any], *, folder: Path | None = None, listener: Listener | None = None
+) -> RunResult:
     """Export a model for a target and write the bundle.
 
     `settings` are the command's flags by name ("model", "target", "calibration", "eval", "output", ...); what is
@@ -42,10 +44,18 @@ def verify_bundle(bundle: Path, *, formats: Sequence[str] = ()) -> Verification:
 
 
 def inspect_file(path: Path) -> FileFacts:
-    """What a .pte, .tflite or .onnx file holds. Raises InputError if it is none or is damaged."""
-    from slm_export import readers
+    """What a .pte, .tflite or .onnx file holds.
 
-    return readers.get(path).read(path)  # type: ignore[no-any-return]
+    Raises InputError if it is none or is damaged, DependencyError if the library that reads it is not installed.
+    """
+    from slm_export import readers
+    from slm_export.errors import DependencyError
+
+    try:
+        facts: FileFacts = readers.get(path).read(path)
+    except ModuleNotFoundError as err:
+        raise DependencyError(f"reading {path} needs {err.name}", next_step="slm-export doctor") from err
+    return facts
 
 
 def check_backends() -> list[Backend]:

@@ -163,11 +163,9 @@ def entry() -> None:
     try:
         main(standalone_mode=False)
     except SlmExportError as err:
-        click.echo(f"error: {err}", err=True)
-        for note in getattr(err, "__notes__", ()):
-            if note.startswith("log: "):
-                click.echo(f"  {note}", err=True)
-        sys.exit(err.exit_code)
+        from slm_export.console import tell
+
+        sys.exit(tell(err))
     except click.ClickException as err:
         err.show()
         sys.exit(err.exit_code)

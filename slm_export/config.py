@@ -131,9 +131,13 @@ def choose_formats(settings: Mapping[str, Setting], profile: TargetProfile, unsu
         if refused is None and wanted not in profile.runtimes[format].schemes:
             refused = f"target {profile.name} allows {', '.join(profile.runtimes[format].schemes)}"
         if refused and named:
-            raise UsageError(f"{format} cannot be exported as {wanted}", why=refused, next_step="choose another --scheme")
+            raise UsageError(
+                f"{format} cannot be exported as {wanted}", why=refused, next_step="choose another --scheme"
+            )
         choices.append(Choice(format=format, scheme=wanted, refused=refused))
     if all(c.refused for c in choices):
         reasons = "; ".join(f"{c.format}: {c.refused}" for c in choices)
-        raise UsageError("no format of this target can hold the scheme", why=reasons, next_step="choose another --scheme")
+        raise UsageError(
+            "no format of this target can hold the scheme", why=reasons, next_step="choose another --scheme"
+        )
     return choices

@@ -18,6 +18,21 @@ REPORT_KINDS = (".md", ".json")
 
 
 def run_export(flags: Mapping[str, Any]) -> int:
+    """Export, tell what happens, and give the exit code."""
+    try:
+        result = _export(flags)
+    except SlmExportError as err:
+        _tell_machines(flags, err)
+        raise
+    for done in result.formats:
+        if done.error:
+            click.echo(f"error: {done.error}", err=True)
+    if result.error:
+        _echo_log(result.error)
+    return result.error.exit_code if result.error else 0
+
+
+def _export(flags: Mapping[str, Any]) -> Any:
     from slm_export.planning import plan_run
 
     plan = plan_run(flags, Path.cwd())
@@ -29,20 +44,40 @@ def run_export(flags: Mapping[str, Any]) -> int:
     say.plan(plan)
 
     from slm_export.pipeline import Listener, execute
+    from slm_export.report.run_record import run_record
 
     listener = Listener(started=say.started, progress=say.progress, finished=say.finished)
     result = execute(plan, listener)
     _write_files(result)
     if as_json:
-        from slm_export.report.run_record import run_record
-
         click.echo(json.dumps(run_record(result), indent=1, allow_nan=False))
     else:
         say.result(result)
-    for done in result.formats:
-        if done.error:
-            click.echo(f"error: {done.error}", err=True)
-    return result.error.exit_code if result.error else 0
+    return result
+
+
+def _tell_machines(flags: Mapping[str, Any], err: SlmExportError) -> None:
+    """A run that ends before there is a result still answers --json and --junit."""
+    from slm_export.report.junit import Case, write_junit
+
+    if flags.get("json"):
+        failed = {"bundle": None, "verdict": "fail", "exit_code": err.exit_code, "error": err.to_json()}
+        click.echo(json.dumps(failed, indent=1))
+    if flags.get("junit"):
+        write_junit(Path(flags["junit"]), "slm-export", [Case(name="export", failure=str(err))])
+
+
+def _echo_log(err: SlmExportError) -> None:
+    for note in getattr(err, "__notes__", ()):
+        if note.startswith("log: "):
+            click.echo(f"  {note}", err=True)
+
+
+def tell(err: SlmExportError) -> int:
+    """Print an error as people read it, and give its exit code."""
+    click.echo(f"error: {err}", err=True)
+    _echo_log(err)
+    return err.exit_code
 
 
 def _write_files(result: Any) -> None:
@@ -94,7 +129,9 @@ class Speaker:
     def finished(self, stage: Any) -> None:
         if self._live:
             click.echo("\r\x1b[K", nl=False, err=True)
-        self._say(f"{stage.name:26} {stage.seconds:6.1f} s  CPU {stage.cpu_seconds:6.1f} s  peak {stage.peak_rss_mb:5.0f} MB")
+        self._say(
+            f"{stage.name:26} {stage.seconds:6.1f} s  CPU {stage.cpu_seconds:6.1f} s  peak {stage.peak_rss_mb:5.0f} MB"
+        )
 
     def result(self, result: Any) -> None:
         from slm_export.report.table import summary
@@ -105,7 +142,9 @@ class Speaker:
             for path in sorted(p for p in result.bundle.rglob("*") if p.is_file()):
                 self._say(f"{path.stat().st_size:>12,}  {path}")
         passed = sum(f.error is None for f in result.formats)
-        self._say(f"\n{passed} of {len(result.formats)} artifacts passed" + ("" if result.bundle else "; nothing was written"))
+        self._say(
+            f"\n{passed} of {len(result.formats)} artifacts passed" + ("" if result.bundle else "; nothing was written")
+        )
 
 
 def _value(value: Any) -> str:
@@ -184,7 +223,9 @@ def run_targets(name: str | None, *, as_json: bool) -> int:
             rows = [[p.name, ", ".join(p.runtimes), p.summary] for p in profiles]
             click.echo(columns([["target", "formats", "what it is"], *rows]))
         return 0
-    click.echo(json.dumps(to_json(targets.load(name)), indent=1) if as_json else _profile_toml(to_json(targets.load(name))))
+    click.echo(
+        json.dumps(to_json(targets.load(name)), indent=1) if as_json else _profile_toml(to_json(targets.load(name)))
+    )
     return 0
 
 

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from importlib.util import find_spec
 
 from slm_export import oldest, targets
+from slm_export.errors import DependencyError
 from slm_export.names import FORMATS
 from slm_export.records import record
 
 # What each job needs: distribution -> module.
+MODEL_NEEDS = {
+    "torch": "torch",
+    "transformers": "transformers",
+    "tokenizers": "tokenizers",
+    "safetensors": "safetensors",
+}
 EXPORT_NEEDS = {
-    "executorch": {"torch": "torch", "transformers": "transformers", "executorch": "executorch", "torchao": "torchao"},
-    "tflite": {
-        "torch": "torch",
-        "transformers": "transformers",
-        "litert-torch": "litert_torch",
-        "ai-edge-quantizer": "ai_edge_quantizer",
-    },
-    "onnx": {"torch": "torch", "transformers": "transformers", "onnx": "onnx", "onnxscript": "onnxscript"},
+    "executorch": {**MODEL_NEEDS, "executorch": "executorch", "torchao": "torchao"},
+    "tflite": {**MODEL_NEEDS, "litert-torch": "litert_torch", "ai-edge-quantizer": "ai_edge_quantizer"},
+    "onnx": {**MODEL_NEEDS, "onnx": "onnx", "onnx-ir": "onnx_ir", "onnxscript": "onnxscript"},
 }
 RUN_NEEDS = {
-    "executorch": {"executorch": "executorch", "torch": "torch"},
+    "executorch": {"executorch": "executorch"},
     "tflite": {"ai-edge-litert": "ai_edge_litert"},
     "onnx": {"onnxruntime": "onnxruntime"},
 }
@@ -46,9 +49,11 @@ class Backend:
     versions: dict[str, str]
     install: str | None
     note: str = ""
+    missing: tuple[str, ...] = ()
 
 
 def check() -> list[Backend]:
+    """Every job there is, and whether this Python can do it."""
     return [
         _python(),
         *(_job(f"export {f}", EXPORT_NEEDS[f]) for f in FORMATS),
@@ -60,21 +65,40 @@ def check() -> list[Backend]:
 def _python() -> Backend:
     version = platform.python_version()
     usable = sys.version_info >= (3, 11)
-    return Backend(name="python", usable=usable, versions={"python": version}, install=None if usable else "Python 3.11+")
+    return Backend(
+        name="python", usable=usable, versions={"python": version}, install=None if usable else "Python 3.11+"
+    )
 
 
 def _job(name: str, needs: dict[str, str]) -> Backend:
     missing = [dist for dist, module in needs.items() if find_spec(module) is None]
     versions = {dist: metadata.version(dist) for dist in needs if dist not in missing}
-    wanted = " ".join(f"{d}=={TESTED[d]}" if d in TESTED else d for d in missing)
     untested = [f"{d} {v}, tested with {TESTED[d]}" for d, v in versions.items() if TESTED.get(d, v) != v.split("+")[0]]
     return Backend(
         name=name,
         usable=not missing,
         versions=versions,
-        install=f"{sys.executable} -m pip install {wanted}" if missing else None,
+        install=_install_line(missing) if missing else None,
         note="; ".join(untested),
+        missing=tuple(missing),
     )
+
+
+def _install_line(distributions: Iterable[str]) -> str:
+    wanted = " ".join(f"{d}=={TESTED[d]}" if d in TESTED else d for d in distributions)
+    return f"{sys.executable} -m pip install {wanted}"
+
+
+def require(formats: Iterable[str]) -> None:
+    """Raises DependencyError with the line to type, if a format cannot be exported and run here."""
+    jobs = [(f, job) for f in formats for job in (_job(f, EXPORT_NEEDS[f]), _job(f, RUN_NEEDS[f]))]
+    missing = list(dict.fromkeys(dist for _, job in jobs for dist in job.missing))
+    if missing:
+        raise DependencyError(
+            f"{', '.join(dict.fromkeys(f for f, job in jobs if job.missing))} cannot be exported here",
+            why=f"not installed: {', '.join(missing)}",
+            next_step=f"{_install_line(missing)}; `slm-export doctor` tells what works",
+        )
 
 
 def _oldest(format: str) -> Backend:

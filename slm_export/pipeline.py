@@ -12,10 +12,9 @@ from slm_export.artifact import Artifact, RuntimeRecord
 from slm_export.bundle.atomic import replace_folder, work_folder
 from slm_export.bundle.write import write_bundle
 from slm_export.config import Choice
-from slm_export.errors import BudgetError, ExportError, InputError, ParityError, SlmExportError
+from slm_export.errors import BudgetError, ExportError, ParityError, SlmExportError
 from slm_export.exporters.common import ExportRequest
 from slm_export.parity.check import Run, Truth, check
-from slm_export.parity.judge import judge
 from slm_export.parity.outputs import load_outputs
 from slm_export.parity.report import ParityReport, RuntimeCheck
 from slm_export.planning import RunPlan
@@ -105,7 +104,9 @@ class _Run:
 
     def make(self, choice: Choice, prepared: Prepared) -> FormatResult:
         """Export, run, compare and judge one format."""
-        artifact, report = None, None
+        artifact: Artifact | None = None
+        report: ParityReport | None = None
+        error: SlmExportError | None = None
         try:
             artifact, twin = self.export(choice, prepared)
             artifact, report = self.judge(choice, artifact, twin)
@@ -122,9 +123,7 @@ class _Run:
             buckets=shape.buckets,
             batch=shape.batch,
             pad_id=prepared.pad_id,
-            runtime=RuntimeRecord(
-                package=spec.package, version=spec.version, oldest=spec.oldest, backend=spec.backend
-            ),
+            runtime=RuntimeRecord(package=spec.package, version=spec.version, oldest=spec.oldest, backend=spec.backend),
         )
         job = ExportJob(
             format=choice.format,
@@ -144,13 +143,12 @@ class _Run:
         The artifact comes back with the version it ran in, and as `oldest` the oldest it was seen to pass in.
         """
         spec = self.plan.profile.runtimes[choice.format]
-        limits = self.plan.profile.limits_for(
-            task=self.plan.source.task, scheme=choice.scheme, format=choice.format
-        )
+        limits = self.plan.profile.limits_for(task=self.plan.source.task, scheme=choice.scheme, format=choice.format)
         assert limits is not None, "planning refuses targets without limits"
         truth = self.truth(choice.format)
         run = self.run(artifact, f"execute-{choice.format}", spec)
-        twin_run = twin and self.run(twin, f"execute-{choice.format}-twin", spec, rows=truth.lowering_rows)
+        rows = truth.lowering_rows
+        twin_run = self.run(twin, f"execute-{choice.format}-twin", spec, rows=rows) if twin else None
         older = self.oldest(artifact, choice.format, spec, run.runtime.version, truth, limits)
         report = check(
             format=choice.format,

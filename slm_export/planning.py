@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slm_export import calibration, config, exporters, sources, targets
+from slm_export import calibration, config, doctor, exporters, sources, targets
 from slm_export.calibration import CalibrationSet, EvaluationSet
 from slm_export.config import Choice, Setting, Shape
 from slm_export.errors import InputError, UsageError
@@ -48,6 +48,7 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     profile = targets.load(config.require(settings, "target", flag="--target"))
     source = _source(settings)
     choices = config.choose_formats(settings, profile, lambda f, s: exporters.get(f).supports(source.task, s))
+    doctor.require(c.format for c in choices if not c.refused)
     _require_limits(choices, profile, source.task)
     shape, resolved = config.shapes(settings, profile, source.max_positions)
     chosen, judge = calibration.load(_data_options(settings), source.labels)
@@ -109,9 +110,7 @@ def _require_limits(choices: list[Choice], profile: TargetProfile, task: str) ->
             )
 
 
-def _notes(
-    choices: list[Choice], chosen: CalibrationSet | None, judge: EvaluationSet, source: SourceInfo
-) -> list[str]:
+def _notes(choices: list[Choice], chosen: CalibrationSet | None, judge: EvaluationSet, source: SourceInfo) -> list[str]:
     notes = [f"{c.format} is left out: {c.refused}" for c in choices if c.refused]
     if chosen and chosen.overlap_lines:
         count, lines = len(chosen.overlap_lines), ", ".join(map(str, chosen.overlap_lines[:8]))

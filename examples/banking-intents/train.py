@@ -2,8 +2,8 @@
 
     python train.py TRAIN.csv TEST.csv -o model
 
-Four minutes on two CPU cores; test accuracy .881. A two-layer BERT with its own 4,000-entry WordPiece vocabulary, from random weights;
-the result is a plain Hugging Face directory, which is all slm-export needs.
+Four minutes on two CPU cores; test accuracy .881. A two-layer BERT with its own 4,000-entry WordPiece vocabulary, from
+random weights; the result is a plain Hugging Face directory, which is all slm-export needs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 LENGTH = 64
-SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
 
 
 def read(path: Path) -> tuple[list[str], list[str]]:
@@ -105,7 +111,10 @@ def main() -> None:
             optimizer.step()
             schedule.step()
         if epoch % 5 == 4:
-            print(f"epoch {epoch + 1}: loss {loss:.3f}, test accuracy {accuracy(model, test_ids, test_labels):.4f}", flush=True)
+            print(
+                f"epoch {epoch + 1}: loss {loss:.3f}, test accuracy {accuracy(model, test_ids, test_labels):.4f}",
+                flush=True,
+            )
 
     model.half().save_pretrained(args.output)
     tokenizer.save_pretrained(args.output)

@@ -29,7 +29,9 @@ def work_folder(out: Path) -> Iterator[Path]:
         out.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=out))
     except OSError as err:
-        raise UsageError(f"cannot write to {out}: {err.strerror}", where=str(out), next_step="choose another -o") from err
+        raise UsageError(
+            f"cannot write to {out}: {err.strerror}", where=str(out), next_step="choose another -o"
+        ) from err
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _remove_leftovers(out, folder)
@@ -75,6 +77,7 @@ def _exchange(a: Path, b: Path) -> bool:
     if sys.platform != "linux":
         return False
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
-    return renameat2 is not None and 0 == renameat2(
-        _AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), ctypes.c_uint(_RENAME_EXCHANGE)
+    return (
+        renameat2 is not None
+        and renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), ctypes.c_uint(_RENAME_EXCHANGE)) == 0
     )

@@ -119,4 +119,6 @@ def read_golden(path: Path) -> Golden:
     try:
         return from_json(Golden, read_json(path))
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as err:
-        raise VerificationError(f"{path} holds no golden vectors: {type(err).__name__}: {err}", where=str(path)) from err
+        raise VerificationError(
+            f"{path} holds no golden vectors: {type(err).__name__}: {err}", where=str(path)
+        ) from err

@@ -123,7 +123,9 @@ def _golden_check(bundle: Path, manifest: Manifest, golden: Golden, entry: Artif
             return Check(name=name, ok=False, detail=f"the runtime refuses it: {stage.result['refused']}")
         wrong = _differences(Path(folder) / "outputs.npz", manifest, golden, expected)
     ran = f"{artifact.runtime.package} {stage.result['version']}"
-    return Check(name=name, ok=not wrong, detail="; ".join(wrong) or f"{len(golden.samples)} samples as recorded, {ran}")
+    return Check(
+        name=name, ok=not wrong, detail="; ".join(wrong) or f"{len(golden.samples)} samples as recorded, {ran}"
+    )
 
 
 def _differences(npz: Path, manifest: Manifest, golden: Golden, expected: GoldenOutputs) -> list[str]:
@@ -140,9 +142,13 @@ def _differences(npz: Path, manifest: Manifest, golden: Golden, expected: Golden
     lowest = float(cosine(recorded, got).min())
     if not lowest >= expected.min_cosine:
         wrong.append(f"cosine to the recorded output {lowest:.6f}, must be >= {expected.min_cosine}")
-    answers = [manifest.labels[int(i)] if not np.isnan(r).any() else "NaN" for i, r in zip(got.argmax(1), got, strict=True)]
+    answers = [
+        manifest.labels[int(i)] if not np.isnan(r).any() else "NaN" for i, r in zip(got.argmax(1), got, strict=True)
+    ]
     changed = [(s, a) for s, a in zip(golden.samples, answers, strict=True) if a != s.label]
     if changed:
         sample, answer = changed[0]
-        wrong.append(f"{len(changed)} labels differ, first {answer!r} for {sample.text[:40]!r}, recorded {sample.label!r}")
+        wrong.append(
+            f"{len(changed)} labels differ, first {answer!r} for {sample.text[:40]!r}, recorded {sample.label!r}"
+        )
     return wrong

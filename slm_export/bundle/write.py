@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from slm_export.artifact import file_record
+from slm_export.artifact import FileRecord, file_record
 from slm_export.bundle.golden import choose, golden
 from slm_export.bundle.manifest import ArtifactEntry, Manifest, SourceEntry, TokenizerEntry, manifest_json, versions
 from slm_export.parity.outputs import Array, load_outputs
@@ -87,7 +87,7 @@ def _entry(done: FormatResult) -> ArtifactEntry:
     return ArtifactEntry(artifact=done.artifact, thresholds=done.report.limits, verdict=done.report.verdict)
 
 
-def _other_files(passed: Sequence[FormatResult], target: Path) -> list[object]:
+def _other_files(passed: Sequence[FormatResult], target: Path) -> list[FileRecord]:
     artifacts = {f.path for done in passed if done.artifact for f in done.artifact.files}
     files = sorted(p for p in target.rglob("*") if p.is_file())
     return [file_record(p, root=target) for p in files if p.relative_to(target).as_posix() not in artifacts]

@@ -57,14 +57,10 @@ def load(options: DataOptions, labels: Sequence[str]) -> tuple[CalibrationSet | 
     Raises InputError if neither file is given, if a file is bad, if every calibration row is in the evaluation set,
     or if the evaluation set has labels that the model lacks.
     """
-    files = {
-        kind: path and read_samples(path, text_column=options.text_column, label_column=options.label_column)
-        for kind, path in (("calibration", options.calibration), ("evaluation", options.evaluation))
-    }
-    calibration, evaluation = files["calibration"], files["evaluation"]
+    calibration, evaluation = (_read(path, options) for path in (options.calibration, options.evaluation))
     if evaluation is not None:
         judge = _evaluation_set(evaluation, evaluation.samples, labels, held_out=False)
-        return calibration and _choose(calibration, judge, options), judge
+        return None if calibration is None else _choose(calibration, judge, options), judge
     if calibration is None:
         raise InputError(
             "there is nothing to judge the artifacts by",
@@ -72,6 +68,12 @@ def load(options: DataOptions, labels: Sequence[str]) -> tuple[CalibrationSet | 
             next_step="give an evaluation file with --eval, or a calibration file to hold rows out of",
         )
     return _held_out(calibration, options, labels)
+
+
+def _read(path: Path | None, options: DataOptions) -> DataFile | None:
+    if path is None:
+        return None
+    return read_samples(path, text_column=options.text_column, label_column=options.label_column)
 
 
 def _choose(data: DataFile, judge: EvaluationSet, options: DataOptions) -> CalibrationSet:
@@ -100,9 +102,7 @@ def _evaluation_set(
     )
 
 
-def _held_out(
-    data: DataFile, options: DataOptions, labels: Sequence[str]
-) -> tuple[CalibrationSet, EvaluationSet]:
+def _held_out(data: DataFile, options: DataOptions, labels: Sequence[str]) -> tuple[CalibrationSet, EvaluationSet]:
     if len(data.samples) < 2:
         raise InputError(f"{data.name} has one row; it cannot both tune and judge", next_step="give --eval")
     size = min(options.size, len(data.samples) // 2)
@@ -160,6 +160,8 @@ def manifest(data: CalibrationSet, token_counts: Sequence[int], *, max_length: i
 def length_histogram(token_counts: Sequence[int]) -> dict[str, int]:
     """How many samples have up to 8, 16, 32 ... tokens, and more than 512; empty bins left out."""
     edges = [0, *LENGTH_BINS]
-    bins = {f"{lo + 1}-{hi}": sum(lo < n <= hi for n in token_counts) for lo, hi in zip(edges, LENGTH_BINS, strict=False)}
+    bins = {
+        f"{lo + 1}-{hi}": sum(lo < n <= hi for n in token_counts) for lo, hi in zip(edges, LENGTH_BINS, strict=False)
+    }
     bins[f">{LENGTH_BINS[-1]}"] = sum(n > LENGTH_BINS[-1] for n in token_counts)
     return {name: count for name, count in bins.items() if count}

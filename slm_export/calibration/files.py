@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from slm_export.errors import InputError, nearest
+from slm_export.errors import DependencyError, InputError, nearest
 from slm_export.records import record
 
 
@@ -102,9 +102,11 @@ def _txt(path: Path) -> Iterator[Row]:
 
 
 def _parquet(path: Path) -> Iterator[Row]:
-    import pyarrow
-    import pyarrow.parquet
-
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as err:
+        raise DependencyError(f"reading {path} needs pyarrow", next_step="pip install pyarrow") from err
     try:
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as err:

@@ -43,7 +43,11 @@ def _store_weights_as_half(graph: Any) -> None:
         half.const_value = ir.tensor(value.const_value.numpy().astype(np.float16), name=half.name)
         half.dtype, half.shape = ir.DataType.FLOAT16, value.shape
         cast = ir.node("Cast", [half], {"to": ir.DataType.FLOAT}, num_outputs=1)
-        cast.outputs[0].name, cast.outputs[0].dtype, cast.outputs[0].shape = f"{value.name}.float", value.dtype, value.shape
+        cast.outputs[0].name, cast.outputs[0].dtype, cast.outputs[0].shape = (
+            f"{value.name}.float",
+            value.dtype,
+            value.shape,
+        )
         value.replace_all_uses_with(cast.outputs[0])
         del graph.initializers[value.name]
         graph.register_initializer(half)

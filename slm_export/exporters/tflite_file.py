@@ -79,7 +79,7 @@ class _Once:
         self.table = table
         self.offset: int | None = None
 
-    def Pack(self, builder: Any) -> int:  # noqa: N802, the name the schema's generated code calls
+    def Pack(self, builder: Any) -> int:
         if self.offset is None:
             self.offset = self.table.Pack(builder)
         return self.offset

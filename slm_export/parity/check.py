@@ -41,7 +41,14 @@ class Run:
 
 
 def check(
-    *, format: str, scheme: str, truth: Truth, artifact: Run, twin: Run | None, older: Sequence[RuntimeCheck], limits: Limits
+    *,
+    format: str,
+    scheme: str,
+    truth: Truth,
+    artifact: Run,
+    twin: Run | None,
+    older: Sequence[RuntimeCheck],
+    limits: Limits,
 ) -> ParityReport:
     """Compare an artifact with the reference, level 0 to 2, and judge it by `limits`.
 

@@ -44,9 +44,7 @@ def judge(values: Mapping[str, float], limits: Mapping[str, float]) -> tuple[Fin
         holds = value <= bound if side == "<=" else value >= bound  # False for NaN
         if not holds:
             message = f"{metric} is {show(value)}, must be {side} {show(bound)}"
-            findings.append(
-                Finding(metric=metric, value=value, limit=bound, message=message, advice=ADVICE[metric])
-            )
+            findings.append(Finding(metric=metric, value=value, limit=bound, message=message, advice=ADVICE[metric]))
     return tuple(findings)
 
 

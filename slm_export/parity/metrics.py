@@ -11,16 +11,17 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.floating]
+Array = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Doubles = npt.NDArray[np.float64]
 
 
-def _pair(reference: Array, got: Array) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+def _pair(reference: Array, got: Array) -> tuple[Doubles, Doubles, npt.NDArray[np.bool_]]:
     if reference.shape != got.shape:
         raise ValueError(f"shapes differ: {reference.shape} and {got.shape}")
     if reference.size == 0:
         raise ValueError("nothing to compare")
     a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (reference, got))
-    finite = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
+    finite: npt.NDArray[np.bool_] = np.isfinite(np.concatenate([a, b], axis=1)).all(axis=1)
     return np.where(finite[:, None], a, 0.0), np.where(finite[:, None], b, 0.0), finite
 
 
@@ -58,9 +59,10 @@ def kl_divergence(reference: Array, got: Array) -> npt.NDArray[np.float64]:
     return np.where(finite, value, math.inf)
 
 
-def _log_softmax(x: Array) -> Array:
+def _log_softmax(x: Doubles) -> Doubles:
     shifted = x - x.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    value: Doubles = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return value
 
 
 def flips(reference: npt.NDArray[np.int64], got: npt.NDArray[np.int64]) -> int:

@@ -110,7 +110,7 @@ def _flatbuffers_to_json(blobs: Sequence[bytes], schema: Path) -> list[dict[str,
         for file, blob in zip(files, blobs, strict=True):
             file.write_bytes(blob)
         command = [flatc, "--json", "--strict-json", "--raw-binary", "--defaults-json", "-o", folder, schema, "--"]
-        subprocess.run([*command, *files], check=True, capture_output=True)
+        subprocess.run([*map(str, command), *map(str, files)], check=True, capture_output=True)
         return [json.loads(f.with_suffix(".json").read_text()) for f in files]
 
 
@@ -122,8 +122,7 @@ def _tensor_value(value: dict[str, Any]) -> dict[str, Any]:
 
 def _matrix_products(graph: dict[str, Any]) -> Iterator[tuple[str, str]]:
     kinds = {
-        v["id_out"]: v["datatype"].removeprefix("xnn_datatype_")
-        for v in (_tensor_value(x) for x in graph["xvalues"])
+        v["id_out"]: v["datatype"].removeprefix("xnn_datatype_") for v in (_tensor_value(x) for x in graph["xvalues"])
     }
     for node in graph["xnodes"]:
         if node["xnode_union_type"] == "XNNFullyConnected":
@@ -173,7 +172,9 @@ def _program_constant(file: Any, tensor: Any, *, scales: Any) -> _Constant:
     )
 
 
-def _xnn_constant(file: Any, graph: dict[str, Any], value: dict[str, Any], tensor: dict[str, Any], key: str) -> _Constant:
+def _xnn_constant(
+    file: Any, graph: dict[str, Any], value: dict[str, Any], tensor: dict[str, Any], key: str
+) -> _Constant:
     store = file.named_data
     data = bytes(store.buffers[store.pte_data[key].buffer_index])
     scales = None

@@ -68,7 +68,7 @@ def _spec(value: Any) -> TensorSpec:
 
 
 def _bytes(tensor: Any) -> int:
-    return math.prod(tensor.dims) * np.dtype(_dtype(tensor.data_type)).itemsize
+    return int(math.prod(tensor.dims)) * np.dtype(_dtype(tensor.data_type)).itemsize
 
 
 def _stored(tensor: Any) -> StoredTensor:

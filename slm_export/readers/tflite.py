@@ -37,7 +37,9 @@ def read(path: Path, *, max_length: int = 128) -> FileFacts:
         signatures=signatures,
         ops=dict(Counter(_op_name(model, op) for g in model.subgraphs for op in g.operators).most_common()),
         tensors=tuple(_stored_tensors(model)),
-        memory=Memory(weights_bytes=sum(_data_size(b) for b in model.buffers), activations_bytes=_arena(model, longest)),
+        memory=Memory(
+            weights_bytes=sum(_data_size(b) for b in model.buffers), activations_bytes=_arena(model, longest)
+        ),
     )
 
 
@@ -169,4 +171,8 @@ def weights(path: Path) -> Iterator[StoredWeight]:
                 continue
             seen.add(tensor.buffer)
             ints = np.frombuffer(model.buffers[tensor.buffer].data, np.int8).reshape(shape)
-            yield StoredWeight(name=text(tensor.name).removesuffix(";0").removesuffix(".weight"), ints=ints, scales=np.asarray(scale, np.float32))
+            yield StoredWeight(
+                name=text(tensor.name).removesuffix(";0").removesuffix(".weight"),
+                ints=ints,
+                scales=np.asarray(scale, np.float32),
+            )

@@ -29,8 +29,9 @@ def _head(result: RunResult) -> Iterator[str]:
     plan = result.plan
     yield f"# {plan.source.name} for {plan.profile.name}"
     yield ""
-    yield f"{plan.source.architecture}, {plan.source.task}, {len(plan.source.labels)} labels, up to "
-    yield f"{plan.shape.max_length} tokens. Source {plan.source.sha256[:16]}, licence {plan.source.license or 'not stated'}."
+    source = plan.source
+    yield f"{source.architecture}, {source.task}, {len(source.labels)} labels, up to {plan.shape.max_length} tokens."
+    yield f"Source {source.sha256[:16]}, licence {source.license or 'not stated'}."
     yield ""
     yield from table([cells(HEADER), *(cells(row(f)) for f in result.formats)])
     yield ""

@@ -49,7 +49,9 @@ def row(done: FormatResult) -> Row:
         cosine=f"{numbers['cosine_mean']:.6f} / {numbers['cosine_min']:.4f}",
         flips=f"{answers['flips']:.0f} = {answers['flip_rate']:.2%} ({low:.2%}-{high:.2%})",
         accuracy=(
-            f"{answers['accuracy_reference']:.2%} -> {answers['accuracy']:.2%}" if "accuracy" in answers else "no labels"
+            f"{answers['accuracy_reference']:.2%} -> {answers['accuracy']:.2%}"
+            if "accuracy" in answers
+            else "no labels"
         ),
         lowering=f"{numbers['lowering_max_abs_error']:.1e}" if "lowering_max_abs_error" in numbers else "-",
         verdict=verdict,

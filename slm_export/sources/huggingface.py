@@ -163,8 +163,9 @@ def _task(path: Path, config: dict[str, Any], architecture: str) -> str:
         )
     problem = config.get("problem_type")
     if problem not in (None, "single_label_classification") or len(config.get("id2label") or {}) == 1:
+        kind = (problem or "regression").replace("_", " ")
         raise InputError(
-            f"{path} is a {(problem or 'regression').replace('_', ' ')} model; only one label per text is exported so far",
+            f"{path} is a {kind} model; only one label per text is exported so far",
             where="config.json: problem_type",
         )
     return task

@@ -120,7 +120,7 @@ def _death(name: str, code: int, peak_mb: float, folder: Path) -> SlmExportError
         return ExportError(
             f"out of memory in stage {name} at {peak_mb:.0f} MB",
             why="the system killed the process; nothing else usually sends signal 9",
-            next_step="free memory or use a machine with more; --format exports fewer formats, but each stage runs alone",
+            next_step="free memory, or use a machine with more (fewer formats do not help: each stage runs alone)",
         )
     died = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return _with_log(ExportError(f"stage {name} died ({died}) at {peak_mb:.0f} MB"), log)

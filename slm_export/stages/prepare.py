@@ -72,9 +72,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     write_json(folder / "ids.json", {"evaluation": ids, "probes": probes.ids, "lowering_rows": rows})
     answered = _run(task, reference.module, ids, progress, "answering with the reference")
     _require_finite(answered)
-    save_outputs(
-        folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, probes.ids))
-    )
+    save_outputs(folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, probes.ids)))
 
     made = _plans(job, reference, task, progress)
     tensors = {n: t for plan in made.values() for n, t in compression.quantize_layers(reference, plan).items()}
@@ -84,15 +82,15 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     for format, plan in made.items():
         save_outputs(folder / f"eager-{format}.npz", eager.outputs(plan))
         save_outputs(folder / f"weights-only-{format}.npz", eager.outputs(plan.weights_only()))
-    return to_json(
-        Prepared(
-            plans=made,
-            pad_id=reference.pad_id,
-            tokenizer_files=tokenizer_files,
-            tokenizer=tokenizer,
-            calibration=_calibration_manifest(job, reference),
-        )
+    prepared = Prepared(
+        plans=made,
+        pad_id=reference.pad_id,
+        tokenizer_files=tokenizer_files,
+        tokenizer=tokenizer,
+        calibration=_calibration_manifest(job, reference),
     )
+    result: dict[str, Any] = to_json(prepared)
+    return result
 
 
 def _require_same_tokens(folder: Path, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> None:
