@@ -55,7 +55,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def merge(flags: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Setting]:
     """Flags over config over defaults; a flag not given is None or empty."""
-    given = {k: Setting(value=v, origin="flag") for k, v in flags.items() if v not in (None, (), [], False)}
+    absent = {k for k, v in flags.items() if v is None or v is False or v == ()}
+    given = {k: Setting(value=v, origin="flag") for k, v in flags.items() if k not in absent}
     stored = {k: Setting(value=v, origin=CONFIG_FILE) for k, v in config.items()}
     defaults = {k: Setting(value=v, origin="default") for k, v in DEFAULTS.items()}
     return {**defaults, **stored, **given}

@@ -1,0 +1,102 @@
+"""Fixtures: the example model, a tiny seeded one, and bundles that the command line made of them, once a session."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import make_tiny_model, write_csv
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples" / "banking-intents"
+SHARED = Path(os.environ.get("SLM_EXPORT_SHARED", ROOT.parent / "shared"))
+
+
+@dataclass(frozen=True)
+class Cli:
+    """Runs the command line as a user does: a fresh process in a folder."""
+
+    folder: Path
+
+    def __call__(self, *args: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(*args), cwd=self.folder, env={**os.environ, **(env or {})}, **PIPES)
+
+    def ok(self, *args: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        done = self(*args, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    @staticmethod
+    def command(*args: object) -> list[str]:
+        return [sys.executable, "-m", "slm_export", *map(str, args)]
+
+
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT classifier that knows four words, with calibration.csv and eval.csv."""
+    return _tiny(tmp_path_factory.mktemp("tiny"), seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another fine-tune of the same architecture."""
+    return _tiny(tmp_path_factory.mktemp("other"), seed=1)
+
+
+def _tiny(folder: Path, *, seed: int) -> Path:
+    make_tiny_model(folder / "model", seed=seed)
+    write_csv(folder / "calibration.csv", seed=10, rows=60)
+    write_csv(folder / "eval.csv", seed=11, rows=120)
+    return folder
+
+
+def tiny_args(tiny: Path, out: Path, *more: object) -> list[object]:
+    data = ["--calibration", tiny / "calibration.csv", "--eval", tiny / "eval.csv", "--max-length", 24]
+    return [tiny / "model", "--target", "linux-x86_64", *data, "-o", out, *more]
+
+
+@pytest.fixture(scope="session")
+def example_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The README's main job on the example: three formats, int8."""
+    folder = tmp_path_factory.mktemp("example")
+    data = ["--calibration", EXAMPLE / "calibration.csv", "--eval", EXAMPLE / "eval.csv"]
+    Cli(folder).ok(EXAMPLE, "--target", "android-arm64", *data, "-o", "dist", "--junit", "junit.xml", "--report", "r.md")
+    return folder / "dist" / "banking-intents-android-arm64"
+
+
+@pytest.fixture(scope="session")
+def make_bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Path]]:
+    """Bundles of the tiny model by their flags, each made once."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def make(*flags: object) -> Path:
+        key = tuple(map(str, flags))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("bundle")
+            Cli(folder).ok(*tiny_args(tiny, folder / "dist", *flags))
+            made[key] = folder / "dist" / "model-linux-x86_64"
+        return made[key]
+
+    yield make
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real models and data, beside the checkout or at $SLM_EXPORT_SHARED."""
+    if not (SHARED / "models" / "minilm-banking77").is_dir():
+        pytest.skip("the real models are not at $SLM_EXPORT_SHARED or ../shared")
+    return SHARED

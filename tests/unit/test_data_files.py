@@ -1,0 +1,121 @@
+import json
+
+import pytest
+
+from slm_export.calibration.files import read_rows
+from slm_export.calibration.samples import label_ids, read_samples
+from slm_export.errors import InputError
+
+
+def write(tmp_path, name, data):
+    path = tmp_path / name
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+def parquet(tmp_path, columns):
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "d.parquet")
+    return tmp_path / "d.parquet"
+
+
+def texts(data):
+    return [(s.line, s.text, s.label) for s in data.samples]
+
+
+def test_five_kinds_of_files_give_the_same_samples(tmp_path):
+    kinds = [
+        write(tmp_path, "d.csv", "text,label\none,a\ntwo,b\n"),
+        write(tmp_path, "d.tsv", "text\tlabel\none\ta\ntwo\tb\n"),
+        write(tmp_path, "d.jsonl", '{"text": "one", "label": "a"}\n{"text": "two", "label": "b"}\n'),
+        parquet(tmp_path, {"text": ["one", "two"], "label": ["a", "b"]}),
+    ]
+    for path in kinds:
+        assert [(t, label) for _, t, label in texts(read_samples(path))] == [("one", "a"), ("two", "b")], path
+    assert texts(read_samples(write(tmp_path, "d.txt", "one\n\ntwo\n"))) == [(1, "one", None), (3, "two", None)]
+
+
+def test_line_numbers_are_the_files_own_even_behind_multi_line_fields(tmp_path):
+    path = write(tmp_path, "d.csv", '\ufefftext,label\n"two\nlines",a\nnext,b\n')
+    assert texts(read_samples(path)) == [(2, "two\nlines", "a"), (4, "next", "b")]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "place", "problem"),
+    [
+        ("d.csv", "text,label\nok,a\nshort\n", 3, "1 fields, the header has 2"),
+        ("d.csv", "text,label\nok,a\n   ,b\n", 3, "column 'text' is empty"),
+        ("d.csv", "text,label\nok,\n", 2, "column 'label' is empty"),
+        ("d.csv", 'text\n"open', 2, "unexpected end of data"),
+        ("d.jsonl", '{"text": "ok"}\n{"text": \n', 2, "not JSON"),
+        ("d.jsonl", '{"text": "ok"}\n["list"]\n', 2, "a JSON list, not an object"),
+        ("d.jsonl", '{"text": "ok"}\n{"text": 3}\n', 2, "column 'text' is a int, not a text"),
+        ("d.jsonl", '{"text": "ok"}\n{"other": "x"}\n', 2, "column 'text' is missing"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_and_line(tmp_path, name, data, place, problem):
+    with pytest.raises(InputError) as caught:
+        read_samples(write(tmp_path, name, data))
+    assert f"{tmp_path / name}:{place}: " in str(caught.value) and problem in str(caught.value)
+
+
+def test_many_bad_rows_are_counted_and_the_first_ten_shown(tmp_path):
+    path = write(tmp_path, "d.csv", "text\n" + '""\n' * 12)
+    with pytest.raises(InputError) as caught:
+        read_samples(path)
+    assert "has 12 bad rows" in str(caught.value) and "and 2 more" in str(caught.value)
+    assert str(caught.value).count(f"{path}:") == 10
+
+
+def test_a_null_in_parquet_is_a_bad_row(tmp_path):
+    with pytest.raises(InputError, match="1 bad row") as caught:
+        read_samples(parquet(tmp_path, {"text": ["one", None]}))
+    assert ":2: column 'text' is missing" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("d.xls", "x", "cannot tell what kind of file"),
+        ("d.csv", "", "holds no rows"),
+        ("d.csv", "text\n", "holds no rows"),
+        ("d.csv", b"text\ncaf\xe9\n", "d.csv:2 is not UTF-8 (byte 0xe9)"),
+        ("d.csv", "text,text\na,b\n", "names column 'text' twice"),
+        ("d.parquet", "nonsense", "is not a Parquet file"),
+        ("d.csv", "a,b\n1,2\n", "has no column for the text"),
+        ("d.csv", "text,text_pair\na,b\n", "holds sentence pairs"),
+    ],
+)
+def test_an_unusable_file_is_told(tmp_path, name, data, message):
+    with pytest.raises(InputError) as caught:
+        read_samples(write(tmp_path, name, data))
+    assert message in str(caught.value)
+
+
+def test_missing_file_is_told(tmp_path):
+    with pytest.raises(InputError, match="there is no file"):
+        read_rows(tmp_path / "none.csv")
+
+
+def test_columns_are_found_by_convention_or_named(tmp_path):
+    path = write(tmp_path, "d.csv", "id,utterance,intent,tag\n1,hello,greet,x\n")
+    assert texts(read_samples(path)) == [(2, "hello", "greet")]
+    assert texts(read_samples(path, text_column="tag", label_column="id")) == [(2, "x", "1")]
+    with pytest.raises(InputError) as caught:
+        read_samples(path, text_column="utterence")
+    assert "has no column 'utterence'" in str(caught.value) and "did you mean 'utterance'?" in str(caught.value)
+
+
+def test_labels_are_names_or_numbers_and_an_unknown_one_is_named(tmp_path):
+    def ids(*labels):
+        rows = "".join(json.dumps({"text": "t", "label": label}) + "\n" for label in labels)
+        return label_ids(read_samples(write(tmp_path, "d.jsonl", rows)).samples, ("cat", "dog"), file="d.jsonl")
+
+    assert ids("dog", "cat") == (1, 0)
+    assert ids(1, 0) == (1, 0)
+    with pytest.raises(InputError) as caught:
+        ids("cat", "dgo", "cow")
+    assert "2 of 3 labels" in str(caught.value) and "d.jsonl:2: 'dgo'" in str(caught.value)
+    assert "did you mean 'dog'?" in str(caught.value)

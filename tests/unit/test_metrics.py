@@ -1,0 +1,77 @@
+import math
+
+import numpy as np
+import pytest
+
+from slm_export.parity import metrics
+
+A = np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 0.5]], np.float32)
+NAN = np.array([[1.0, math.nan, 3.0], [0.0, -1.0, 0.5]], np.float32)
+INF = np.array([[1.0, math.inf, 3.0], [0.0, -1.0, 0.5]], np.float32)
+EMPTY = np.zeros((0, 3), np.float32)
+NUMERIC = [metrics.max_abs_error, metrics.cosine, metrics.snr_db, metrics.kl_divergence]
+
+
+def test_equal_arrays_are_perfect():
+    assert metrics.max_abs_error(A, A) == 0
+    assert metrics.cosine(A, A) == pytest.approx([1, 1])
+    assert metrics.snr_db(A, A) == math.inf
+    assert metrics.kl_divergence(A, A) == pytest.approx([0, 0])
+
+
+def test_known_values():
+    assert metrics.max_abs_error(A, A + np.float32(0.25)) == 0.25
+    assert metrics.cosine(np.array([[1.0, 0.0]]), np.array([[1.0, 1.0]])) == pytest.approx([math.sqrt(0.5)])
+    assert metrics.snr_db(np.array([[10.0]]), np.array([[9.0]])) == pytest.approx(20.0)
+    expected = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    assert metrics.kl_divergence(np.log([[0.5, 0.5]]), np.log([[0.25, 0.75]])) == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("bad", [NAN, INF])
+@pytest.mark.parametrize("reversed_", [False, True])
+def test_what_is_not_finite_is_the_worst_value_of_its_sample(bad, reversed_):
+    pair = (bad, A) if reversed_ else (A, bad)
+    assert metrics.max_abs_error(*pair) == math.inf
+    assert metrics.snr_db(*pair) == -math.inf
+    assert metrics.cosine(*pair).tolist()[0] == -1 and metrics.cosine(*pair)[1] == pytest.approx(1)
+    assert metrics.kl_divergence(*pair)[0] == math.inf and metrics.kl_divergence(*pair)[1] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("metric", NUMERIC)
+def test_unequal_shapes_and_nothing_are_errors(metric):
+    with pytest.raises(ValueError, match="shapes differ"):
+        metric(A, A[:1])
+    with pytest.raises(ValueError, match="nothing to compare"):
+        metric(EMPTY, EMPTY)
+
+
+def test_zero_samples():
+    zero, one = np.zeros((1, 2)), np.ones((1, 2))
+    assert metrics.cosine(zero, zero).tolist() == [1] and metrics.cosine(zero, one).tolist() == [0]
+    assert metrics.snr_db(zero, one) == -math.inf
+
+
+def test_kl_is_finite_for_large_logits():
+    assert np.isfinite(metrics.kl_divergence(A * 1e4, -A * 1e4)).all()
+
+
+def test_flips_count_changed_and_missing_answers():
+    before = np.array([0, 1, 2, 1])
+    assert metrics.flips(before, np.array([0, 1, 1, -1])) == 2
+    assert metrics.flips(np.array([-1]), np.array([-1])) == 1
+    with pytest.raises(ValueError, match="cannot compare"):
+        metrics.flips(before, before[:2])
+
+
+def test_wilson_interval_of_known_rates():
+    assert metrics.wilson_interval(0, 0) == (0.0, 1.0)
+    low, high = metrics.wilson_interval(5, 50)
+    assert (low, high) == (pytest.approx(0.0435, abs=1e-3), pytest.approx(0.2136, abs=1e-3))
+    assert metrics.wilson_interval(0, 3080)[0] == 0 and metrics.wilson_interval(0, 3080)[1] < 0.0013
+    assert metrics.wilson_interval(7, 7)[1] == 1.0
+
+
+def test_accuracy():
+    assert metrics.accuracy(np.array([1, 2, 3, 4]), np.array([1, 2, 0, -1])) == 0.5
+    with pytest.raises(ValueError, match="cannot score"):
+        metrics.accuracy(np.array([], np.int64), np.array([], np.int64))

@@ -1,0 +1,99 @@
+import pytest
+import torch
+
+from slm_export.quantization import activations
+from slm_export.quantization.plan import Layer, make
+from slm_export.quantization.weights import quantize
+
+LAYERS = {
+    "words": Layer(kind="embedding", shape=(30000, 64)),
+    "positions": Layer(kind="embedding", shape=(512, 64)),
+    "up": Layer(kind="linear", shape=(256, 64)),
+    "down": Layer(kind="linear", shape=(64, 256)),
+    "odd": Layer(kind="linear", shape=(64, 50)),
+}
+
+
+def test_fp32_leaves_everything_float():
+    plan = make("fp32", LAYERS, activations=("per-tensor", "per-block"))
+    assert {p.bits for p in plan.layers.values()} == {32} and not plan.quantizes_activations
+
+
+def test_int8_plan_quantizes_linears_and_large_tables():
+    plan = make("w8a8-dynamic", LAYERS, activations=("per-token",))
+    assert {n: (p.bits, p.activations) for n, p in plan.layers.items()} == {
+        "words": (8, "float"),
+        "positions": (32, "float"),
+        "up": (8, "per-token"),
+        "down": (8, "per-token"),
+        "odd": (8, "per-token"),
+    }
+
+
+def test_the_most_harmed_layers_get_the_finer_granularity_until_little_harm_is_left():
+    harm = {"up": 1e-6, "down": 3e-4, "odd": 2e-4}
+    plan = make("w8a8-dynamic", LAYERS, activations=("per-tensor", "per-block"), harm=harm)
+    kinds = {n: plan.layers[n].activations for n in harm}
+    assert kinds == {"up": "per-tensor", "down": "per-block", "odd": "per-tensor"}, "50 inputs fit no block"
+
+
+def test_no_harm_no_finer_layer():
+    plan = make("w8a8-dynamic", LAYERS, activations=("per-tensor", "per-block"), harm={"up": 1e-6, "down": 1e-6})
+    assert "per-block" not in {p.activations for p in plan.layers.values()}
+
+
+def test_plans_of_two_formats_have_the_same_integers_in_mind():
+    token = make("w8a8-dynamic", LAYERS, activations=("per-token",))
+    tensor = make("w8a8-dynamic", LAYERS, activations=("per-tensor", "per-block"), harm={"down": 1.0})
+    assert {n: (p.bits, p.group) for n, p in token.layers.items()} == {
+        n: (p.bits, p.group) for n, p in tensor.layers.items()
+    }
+    assert token.weights_only() == tensor.weights_only()
+
+
+def test_weights_round_to_the_nearest_of_255_steps_of_their_channel():
+    torch.manual_seed(0)
+    weight = torch.randn(5, 64) * torch.tensor([1e-4, 0.1, 1.0, 10.0, 1e3])[:, None]
+    got = quantize(weight)
+    assert got.ints.dtype == torch.int8 and int(got.ints.min()) >= -127
+    assert (got.ints.abs().amax(dim=1) == 127).all()
+    assert ((got.dequantized() - weight).abs() <= got.scales[:, None] * 0.5001).all()
+
+
+def test_a_channel_of_zeros_has_a_positive_scale():
+    got = quantize(torch.zeros(2, 8))
+    assert (got.scales > 0).all() and not got.ints.any()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_is_refused(bad):
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        quantize(torch.tensor([[1.0, bad]]))
+
+
+@pytest.mark.parametrize("fake", [activations.per_token, activations.per_tensor, lambda x: activations.per_block(x, block=16)])
+def test_activations_move_by_no_more_than_half_a_step(fake):
+    torch.manual_seed(0)
+    x = torch.randn(3, 7, 32) * 4
+    step = (x.amax() - x.amin()) / 255
+    assert (fake(x) - x).abs().max() <= step and (fake(torch.zeros_like(x)) == 0).all()
+
+
+def test_per_tensor_ranges_are_each_samples_own():
+    small, large = torch.randn(1, 4, 8), torch.randn(1, 4, 8) * 100
+    together = activations.per_tensor(torch.cat([small, large]))
+    assert torch.equal(together[:1], activations.per_tensor(small))
+
+
+def test_an_outlier_drowns_its_token_only_where_ranges_are_per_token():
+    x = torch.randn(1, 6, 32)
+    x[0, 0, 0] = 1000.0
+    others = (slice(None), slice(1, None))
+    assert (activations.per_token(x) - x)[others].abs().max() < 0.05
+    assert (activations.per_tensor(x) - x)[others].abs().max() > 0.5
+
+
+def test_block_size_is_the_largest_that_divides():
+    assert [activations.block_size(n) for n in (384, 1536, 96, 48, 50)] == [128, 128, 32, 16, None]
+    with pytest.raises(ValueError, match="no block size divides 50"):
+        activations.function("per-block", 50)
