@@ -211,10 +211,10 @@ class _Run:
         ids = self.ids()
         job = ExecuteJob(
             artifact=artifact,
-            path=str((self.work / "artifacts" / artifact.path).resolve()),
+            path=str(self.work / "artifacts" / artifact.path),
             ids=ids["evaluation"] if rows is None else tuple(ids["evaluation"][r] for r in rows),
             probes=ids["probes"],
-            outputs=str((self.work / f"{name}.npz").resolve()),
+            outputs=str(self.work / f"{name}.npz"),
         )
         version = spec.oldest if python else spec.version
         try:

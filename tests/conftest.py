@@ -74,7 +74,9 @@ def example_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The README's main job on the example: three formats, int8."""
     folder = tmp_path_factory.mktemp("example")
     data = ["--calibration", EXAMPLE / "calibration.csv", "--eval", EXAMPLE / "eval.csv"]
-    Cli(folder).ok(EXAMPLE, "--target", "android-arm64", *data, "-o", "dist", "--junit", "junit.xml", "--report", "r.md")
+    Cli(folder).ok(
+        EXAMPLE, "--target", "android-arm64", *data, "-o", "dist", "--junit", "junit.xml", "--report", "r.md"
+    )
     return folder / "dist" / "banking-intents-android-arm64"
 
 

@@ -34,17 +34,10 @@ def write_csv(path: Path, *, seed: int, rows: int) -> None:
 def make_tiny_model(folder: Path, *, seed: int, layers: int = 2) -> None:
     """Train and save a Hugging Face directory; the same seed gives the same weights."""
     import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
     words = [*SPECIAL, *FILLER, *(k for keys in KEYS.values() for k in keys)]
-    vocab = {w: i for i, w in enumerate(words)}
-    backend = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
-    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    special = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=64, **special)
+    tokenizer = BertTokenizer(vocab={w: i for i, w in enumerate(words)}, do_lower_case=True, model_max_length=64)
 
     torch.manual_seed(seed)
     config = BertConfig(

@@ -14,16 +14,9 @@ from pathlib import Path
 
 import torch
 from tokenizers import BertWordPieceTokenizer
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
 LENGTH = 64
-SPECIAL = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
 
 
 def read(path: Path) -> tuple[list[str], list[str]]:
@@ -32,10 +25,10 @@ def read(path: Path) -> tuple[list[str], list[str]]:
     return [r["text"].strip() for r in rows], [r["category"] for r in rows]
 
 
-def make_tokenizer(texts: list[str], vocabulary: int) -> PreTrainedTokenizerFast:
+def make_tokenizer(texts: list[str], vocabulary: int) -> BertTokenizer:
     backend = BertWordPieceTokenizer(lowercase=True)
     backend.train_from_iterator(texts, vocab_size=vocabulary, min_frequency=2)
-    return PreTrainedTokenizerFast(tokenizer_object=backend._tokenizer, model_max_length=LENGTH, **SPECIAL)
+    return BertTokenizer(vocab=backend.get_vocab(), do_lower_case=True, model_max_length=LENGTH)
 
 
 def batches(ids: list[list[int]], labels: torch.Tensor, size: int, generator: torch.Generator, drop: float, unk: int):

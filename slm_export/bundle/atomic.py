@@ -27,7 +27,7 @@ def work_folder(out: Path) -> Iterator[Path]:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=out))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=out)).resolve()  # stages change their directory
     except OSError as err:
         raise UsageError(
             f"cannot write to {out}: {err.strerror}", where=str(out), next_step="choose another -o"
@@ -43,7 +43,7 @@ def work_folder(out: Path) -> Iterator[Path]:
 
 def _remove_leftovers(out: Path, mine: Path) -> None:
     for folder in out.glob(PREFIX + "*"):
-        if folder != mine and _abandoned(folder):
+        if folder.name != mine.name and _abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 

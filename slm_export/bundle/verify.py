@@ -107,7 +107,7 @@ def _golden_check(bundle: Path, manifest: Manifest, golden: Golden, entry: Artif
     expected = golden.artifacts.get(artifact.path)
     if expected is None:
         return Check(name=name, ok=False, detail="golden.json does not have it")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:  # absolute, as the stage changes its directory
         job = {
             "artifact": to_json(artifact),
             "path": str((bundle / artifact.path).resolve()),

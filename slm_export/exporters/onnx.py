@@ -47,7 +47,8 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
 
 def _write(compressed: Compressed, request: ExportRequest, path: Path, *, root: Path, scheme: str) -> Artifact:
     program = _lower(compressed, request)
-    tidy(program.model, half_weights=compressed.plan.scheme == "fp16")
+    layers = [n for n, p in compressed.plan.layers.items() if p.bits == 16]
+    tidy(program.model, halved=[compressed.module.get_submodule(n).weight.detach().numpy() for n in layers])
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(str(path), external_data=False)
     return checked_artifact(path, compressed, request, format="onnx", root=root, batch=None, scheme=scheme)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 
-def tidy(model: Any, *, half_weights: bool) -> None:
-    """Make the graph smaller, faster and reproducible, in place."""
+def tidy(model: Any, *, halved: Iterable[npt.NDArray[np.float32]] = ()) -> None:
+    """Make the graph smaller, faster and reproducible, in place. `halved` are the weights to store as float16."""
     from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
     # Q, K and V quantize the same activations: once is enough.
     CommonSubexpressionEliminationPass()(model)
     _keep_layer_norms_apart(model.graph)
-    if half_weights:
-        _store_weights_as_half(model.graph)
+    _store_as_half(model.graph, halved)
     _strip(model)
 
 
@@ -32,12 +34,13 @@ def _keep_layer_norms_apart(graph: Any) -> None:
                 before.op_type = "Sum"
 
 
-def _store_weights_as_half(graph: Any) -> None:
-    """Store float32 matrices as float16, with a Cast that the runtime folds at load. Biases and norms stay float32."""
+def _store_as_half(graph: Any, weights: Iterable[npt.NDArray[np.float32]]) -> None:
+    """Store these weights, found by content as they are or transposed, with a Cast that the runtime folds at load."""
     import onnx_ir as ir
 
+    wanted = {_digest(w) for weight in weights for w in (weight, weight.T)}
     for value in list(graph.initializers.values()):
-        if value.dtype != ir.DataType.FLOAT or len(value.shape) < 2 or value.const_value.size == 1:
+        if value.dtype != ir.DataType.FLOAT or _digest(value.const_value.numpy()) not in wanted:
             continue
         half = ir.Value(name=f"{value.name}.half", const_value=None)
         half.const_value = ir.tensor(value.const_value.numpy().astype(np.float16), name=half.name)
@@ -52,6 +55,10 @@ def _store_weights_as_half(graph: Any) -> None:
         del graph.initializers[value.name]
         graph.register_initializer(half)
         graph.insert_before(graph[0], cast)
+
+
+def _digest(weight: npt.NDArray[np.float32]) -> str:
+    return hashlib.sha256(str(weight.shape).encode() + np.ascontiguousarray(weight).tobytes()).hexdigest()
 
 
 def _strip(model: Any) -> None:

@@ -13,8 +13,13 @@ def test_values_within_their_limits_pass():
 
 @pytest.mark.parametrize(
     ("metric", "value", "limit"),
-    [("flip_rate", 0.0101, 0.01), ("cosine_mean", 0.9989, 0.999), ("max_abs_error", math.inf, 1), ("snr_db", -math.inf, 0)],
-)  # fmt: skip
+    [
+        ("flip_rate", 0.0101, 0.01),
+        ("cosine_mean", 0.9989, 0.999),
+        ("max_abs_error", math.inf, 1),
+        ("snr_db", -math.inf, 0),
+    ],
+)
 def test_a_broken_limit_is_a_finding_with_metric_value_threshold_and_advice(metric, value, limit):
     (finding,) = judge({metric: value}, {metric: limit})
     assert (finding.metric, finding.value, finding.limit) == (metric, value, limit)

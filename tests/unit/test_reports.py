@@ -11,7 +11,11 @@ def test_junit_counts_failures_and_skips_and_survives_control_characters(tmp_pat
     cases = [Case(name="good"), Case(name="bad", failure="line\x00one\nline two"), Case(name="unseen", skipped="why")]
     write_junit(tmp_path / "sub" / "j.xml", "suite", cases)
     suite = ElementTree.parse(tmp_path / "sub" / "j.xml").getroot()[0]
-    assert {k: suite.get(k) for k in ("tests", "failures", "skipped")} == {"tests": "3", "failures": "1", "skipped": "1"}
+    assert {k: suite.get(k) for k in ("tests", "failures", "skipped")} == {
+        "tests": "3",
+        "failures": "1",
+        "skipped": "1",
+    }
     assert suite[1][0].get("message") == "line one"
 
 

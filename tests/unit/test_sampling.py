@@ -78,7 +78,7 @@ def test_overlap_is_used_when_forced(tmp_path):
 
 def test_a_calibration_file_that_is_the_evaluation_file_is_refused(tmp_path):
     rows = [("one", "a"), ("two", "b")]
-    with pytest.raises(InputError, match="every row of c.csv is also in the evaluation set"):
+    with pytest.raises(InputError, match=r"every row of c\.csv is also in the evaluation set"):
         load(options(tmp_path, rows, rows), LABELS)
 
 
