@@ -55,8 +55,7 @@ def check(
     `twin` is the weight-only twin's run, None where the artifact has float activations itself. `older` are the
     checks in older versions of the runtime.
     """
-    runtimes = (artifact.runtime, *older)
-    findings = [_refused(r) for r in (*runtimes, *([twin.runtime] if twin else [])) if not r.loads]
+    findings = [_refused(r.runtime) for r in (artifact, twin) if r and not r.runtime.loads]
     findings += _shape_findings(truth, artifact, twin)
     numbers: dict[str, float] = {}
     answers: dict[str, float] = {}
@@ -68,12 +67,13 @@ def check(
         answers, intervals, classes = _answers(truth, artifact.outputs)
         probes = _probes(truth, artifact.outputs)
         findings = list(judge({**numbers, **answers}, _measurable(limits.bounds, truth)))
+    findings += [_refused(r) for r in older if not r.loads]
     return ParityReport(
         format=format,
         scheme=scheme,
         samples=len(truth.reference.evaluation),
         lowering_samples=len(truth.lowering_rows),
-        runtimes=runtimes,
+        runtimes=(artifact.runtime, *older),
         numbers=numbers,
         answers=answers,
         intervals=intervals,
@@ -93,7 +93,7 @@ def _measurable(bounds: dict[str, float], truth: Truth) -> dict[str, float]:
 
 
 def _refused(check: RuntimeCheck) -> Finding:
-    what = f"{check.package} {check.version} does not run it: {check.refused}"
+    what = f"{check.package} {check.version} does not run it right: {check.refused}"
     advice = "the file is damaged, or needs a newer runtime than the target promises"
     return Finding(metric="load", value=math.nan, limit=math.nan, message=what, advice=advice)
 

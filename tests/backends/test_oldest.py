@@ -35,4 +35,4 @@ def test_an_oldest_runtime_that_cannot_run_it_closes_the_gate(tiny, cli):
     python.chmod(0o755)
     args = tiny_args(tiny, "dist", "--format", "onnx")
     done = cli(*args, env={"SLM_EXPORT_RUNTIMES": str(cli.folder / "runtimes")})
-    assert done.returncode == 5 and "onnxruntime 1.22.1 does not run it" in done.stderr
+    assert done.returncode == 5 and "onnxruntime 1.22.1 does not run it right" in done.stderr
