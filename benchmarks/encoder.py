@@ -1,6 +1,6 @@
 """int8 encoders beside each format's own best tool: size, cosine, flips, and CPU time at 12, 64 and 128 tokens.
 
-    python benchmarks/encoder.py [--shared ../shared] [--rounds 40] [--rows 3080]
+    python benchmarks/encoder.py [--shared FOLDER] [--rounds 40] [--rows 3080]
 
 MiniLM-L6 fine-tuned on Banking77. Everything is exported first; then all files are run in one process, one thread each,
 in turn, round after round, and the median of the process's CPU time is told, beside its ratio to the peer of the same
@@ -24,8 +24,8 @@ import numpy as np
 
 from slm_export import runtimes
 from slm_export.artifact import Artifact
+from slm_export.outputs import Array
 from slm_export.parity import metrics
-from slm_export.parity.outputs import Array
 from slm_export.records import from_json
 from slm_export.report.table import columns
 
@@ -83,11 +83,13 @@ def cpu_ms(sessions: dict[str, Any], length: int, rounds: int) -> dict[str, floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--shared", type=Path, default=os.environ.get("SLM_EXPORT_SHARED", HERE.parent.parent / "shared")
+        "--shared", type=Path, default=os.environ.get("SLM_EXPORT_SHARED"), help="[default: $SLM_EXPORT_SHARED]"
     )
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--rows", type=int, default=3080)
     args = parser.parse_args()
+    if args.shared is None:
+        parser.error("say where models/minilm-banking77 and data/banking77 are: --shared or $SLM_EXPORT_SHARED")
     model, data = args.shared / "models" / "minilm-banking77", args.shared / "data" / "banking77"
 
     with tempfile.TemporaryDirectory() as folder:
@@ -107,15 +109,15 @@ def main() -> None:
 
 
 def measure(files: dict[str, Any], model: Path, data: Path, args: Any) -> list[list[str]]:
-    from slm_export import sources
+    from slm_export import sources, tasks
     from slm_export.calibration.samples import read_samples
 
-    source = sources.describe(model)
+    source = sources.describe(sources.Location(path=model))
     reference = sources.load(source, max_length=128)
     texts = [s.text for s in read_samples(data / "test.csv").samples][: args.rows]
     ids = reference.encode(texts)
     sessions = {name: runtimes.get(format).open(path, artifact) for name, (format, path, artifact) in files.items()}
-    truth = answer(sessions["onnx float32"], ids)
+    truth = tasks.get(source.task).run(reference.module, ids)
     times = {length: cpu_ms(sessions, length, args.rounds) for length in LENGTHS}
     rows = []
     for name, (format, path, _) in files.items():

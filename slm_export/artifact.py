@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from slm_export.quantization.plan import QuantPlan
+from slm_export.quantplan import QuantPlan
 from slm_export.records import record
 
 

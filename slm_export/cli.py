@@ -105,9 +105,9 @@ def export(**flags: Any) -> None:
 
     Flags not given are read from slm-export.toml in the working directory, then from the target, then defaults.
     """
-    from slm_export.console import run_export
+    from slm_export.commands.export import run
 
-    sys.exit(run_export({name.replace("_", "-"): value for name, value in flags.items()}))
+    sys.exit(run({name.replace("_", "-"): value for name, value in flags.items()}))
 
 
 @main.command()
@@ -120,9 +120,9 @@ def verify(bundle: Path, formats: tuple[str, ...], as_json: bool, junit: Path | 
 
     Needs numpy and the artifacts' runtimes, not torch. BUNDLE may also be a directory of bundles.
     """
-    from slm_export.console import run_verify
+    from slm_export.commands.verify import run
 
-    sys.exit(run_verify(bundle, formats=formats, as_json=as_json, junit=junit))
+    sys.exit(run(bundle, formats=formats, as_json=as_json, junit=junit))
 
 
 @main.command()
@@ -134,9 +134,9 @@ def inspect(file: Path, as_json: bool, top: int) -> None:
 
     The scheme is read back from the file, whoever made it.
     """
-    from slm_export.console import run_inspect
+    from slm_export.commands.inspect import run
 
-    sys.exit(run_inspect(file, as_json=as_json, top=top))
+    sys.exit(run(file, as_json=as_json, top=top))
 
 
 @main.command()
@@ -144,18 +144,18 @@ def inspect(file: Path, as_json: bool, top: int) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def targets(name: str | None, as_json: bool) -> None:
     """List targets, or show one as it is resolved. NAME may be the path of your own .toml."""
-    from slm_export.console import run_targets
+    from slm_export.commands.targets import run
 
-    sys.exit(run_targets(name, as_json=as_json))
+    sys.exit(run(name, as_json=as_json))
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True)
 def doctor(as_json: bool) -> None:
     """Tell which backends are usable here, and the exact line that installs what is missing."""
-    from slm_export.console import run_doctor
+    from slm_export.commands.doctor import run
 
-    sys.exit(run_doctor(as_json=as_json))
+    sys.exit(run(as_json=as_json))
 
 
 def entry() -> None:
@@ -163,7 +163,7 @@ def entry() -> None:
     try:
         main(standalone_mode=False)
     except SlmExportError as err:
-        from slm_export.console import tell
+        from slm_export.commands import tell
 
         sys.exit(tell(err))
     except click.ClickException as err:

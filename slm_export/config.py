@@ -20,7 +20,6 @@ SETTINGS: dict[str, type] = {
     "scheme": str, "max-length": int, "batch": int, "seed": int, "calibration-samples": int, "text-column": str,
     "label-column": str, "allow-overlap": bool, "revision": str, "json": bool, "junit": str, "report": str,
 }  # fmt: skip
-PATHS = ("calibration", "eval", "output", "junit", "report")
 DEFAULTS = {"output": "dist", "seed": 0, "calibration-samples": 128, "allow-overlap": False, "json": False}
 
 
@@ -31,7 +30,8 @@ class Setting:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """slm-export.toml of `folder`, or nothing if there is none. Paths in it are relative to it.
+    """slm-export.toml of `folder`, or nothing if there is none. Paths in it are relative to the working
+    directory, which is where the command line looks for the file.
 
     Raises UsageError naming every unknown key and value of the wrong type.
     """
@@ -54,12 +54,24 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def merge(flags: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Setting]:
-    """Flags over config over defaults; a flag not given is None or empty."""
+    """Flags over config over defaults; a flag not given is None or empty.
+
+    Raises UsageError for a flag that does not exist, or fewer than one calibration sample.
+    """
+    for key in flags:
+        if key not in SETTINGS:
+            raise UsageError(f"there is no setting {key!r}", why=nearest(key, SETTINGS))
     absent = {k for k, v in flags.items() if v is None or v is False or v == ()}
     given = {k: Setting(value=v, origin="flag") for k, v in flags.items() if k not in absent}
     stored = {k: Setting(value=v, origin=CONFIG_FILE) for k, v in config.items()}
     defaults = {k: Setting(value=v, origin="default") for k, v in DEFAULTS.items()}
-    return {**defaults, **stored, **given}
+    settings = {**defaults, **stored, **given}
+    if settings["calibration-samples"].value < 1:
+        raise UsageError(
+            f"calibration-samples is {settings['calibration-samples'].value}, must be at least 1",
+            where=settings["calibration-samples"].origin,
+        )
+    return settings
 
 
 def require(settings: Mapping[str, Setting], key: str, *, flag: str) -> Any:

@@ -5,39 +5,13 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Iterable
-from importlib import metadata
 from importlib.util import find_spec
 
 from slm_export import oldest, targets
 from slm_export.errors import DependencyError
 from slm_export.names import FORMATS
 from slm_export.records import record
-
-# What each job needs: distribution -> module.
-MODEL_NEEDS = {
-    "torch": "torch",
-    "transformers": "transformers",
-    "tokenizers": "tokenizers",
-    "safetensors": "safetensors",
-}
-EXPORT_NEEDS = {
-    "executorch": {**MODEL_NEEDS, "executorch": "executorch", "torchao": "torchao"},
-    "tflite": {**MODEL_NEEDS, "litert-torch": "litert_torch", "ai-edge-quantizer": "ai_edge_quantizer"},
-    "onnx": {**MODEL_NEEDS, "onnx": "onnx", "onnx-ir": "onnx_ir", "onnxscript": "onnxscript"},
-}
-RUN_NEEDS = {
-    "executorch": {"executorch": "executorch"},
-    "tflite": {"ai-edge-litert": "ai_edge_litert"},
-    "onnx": {"onnxruntime": "onnxruntime"},
-}
-TESTED = {
-    "torch": "2.13.0",
-    "executorch": "1.5.1",
-    "litert-torch": "0.10.0",
-    "ai-edge-quantizer": "0.10.0",
-    "ai-edge-litert": "2.3.0",
-    "onnxruntime": "1.31.1",
-}
+from slm_export.requirements import EXPORT_NEEDS, RUN_NEEDS, TESTED, installed_version, tested
 
 
 @record
@@ -72,7 +46,7 @@ def _python() -> Backend:
 
 def _job(name: str, needs: dict[str, str]) -> Backend:
     missing = [dist for dist, module in needs.items() if find_spec(module) is None]
-    versions = {dist: metadata.version(dist) for dist in needs if dist not in missing}
+    versions = {d: installed_version(d, m) for d, m in needs.items() if d not in missing}
     untested = [f"{d} {v}, tested with {TESTED[d]}" for d, v in versions.items() if TESTED.get(d, v) != v.split("+")[0]]
     return Backend(
         name=name,
@@ -85,8 +59,7 @@ def _job(name: str, needs: dict[str, str]) -> Backend:
 
 
 def _install_line(distributions: Iterable[str]) -> str:
-    wanted = " ".join(f"{d}=={TESTED[d]}" if d in TESTED else d for d in distributions)
-    return f"{sys.executable} -m pip install {wanted}"
+    return f"{sys.executable} -m pip install {' '.join(tested(d) for d in distributions)}"
 
 
 def require(formats: Iterable[str]) -> None:

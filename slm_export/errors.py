@@ -52,6 +52,14 @@ class ExportError(SlmExportError):
     exit_code = 4
 
 
+class OutOfMemoryError(ExportError):
+    """A stage ran out of memory: nothing is said about the artifact."""
+
+    def __init__(self, what: str, *, where: str | None = None, why: str | None = None, next_step: str | None = None):
+        advice = "free memory, or use a machine with more; stages already run one at a time"
+        super().__init__(what, where=where, why=why, next_step=next_step or advice)
+
+
 class ParityError(SlmExportError):
     """An artifact does not answer like the reference."""
 
@@ -75,8 +83,28 @@ INTERRUPTED = 130
 
 def from_json(data: dict[str, Any]) -> SlmExportError:
     """Rebuild an error that a stage subprocess wrote down."""
-    cls = {c.__name__: c for c in SlmExportError.__subclasses__()}.get(data["type"], SlmExportError)
+    kinds = [*SlmExportError.__subclasses__(), *ExportError.__subclasses__()]
+    cls = {c.__name__: c for c in kinds}.get(data["type"], SlmExportError)
     return cls(data["what"], where=data["where"], why=data["why"], next_step=data["next_step"])
+
+
+def first_line(err: BaseException) -> str:
+    """A foreign error's kind and first line, for a message; the whole trace goes to the stage's log."""
+    lines = str(err).strip().splitlines()
+    return f"{type(err).__name__}: {lines[0] if lines else 'no message'}"
+
+
+def ran_out_of_memory(err: BaseException | None) -> bool:
+    """Whether `err`, or what it was raised from, is Python's MemoryError or what native libraries say in its place."""
+    while err is not None:
+        if isinstance(err, MemoryError) or any(words in str(err) for words in _OUT_OF_MEMORY):
+            return True
+        err = err.__cause__
+    return False
+
+
+# torch, C++'s own, and ONNX Runtime's arena
+_OUT_OF_MEMORY = ("can't allocate memory", "std::bad_alloc", "Failed to allocate memory")
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

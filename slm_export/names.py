@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 FORMATS = ("executorch", "tflite", "onnx")
 
 SCHEMES = {
@@ -19,6 +21,7 @@ METRICS = {
     "max_abs_error": ("<=", "largest absolute difference of an output to the reference's"),
     "cosine_mean": (">=", "mean over samples of the cosine between an output and the reference's"),
     "cosine_min": (">=", "smallest such cosine"),
+    "probe_cosine_min": (">=", "smallest such cosine over one token, a typical text, the maximum length, and a batch"),
     "snr_db": (">=", "the reference's energy over the difference's, decibels"),
     "kl_mean": ("<=", "mean KL divergence of the artifact's answer distribution from the reference's, nats"),
     "lowering_max_abs_error": ("<=", "largest difference of the weight-only twin to the compressed eager model"),
@@ -26,3 +29,8 @@ METRICS = {
     "flip_rate": ("<=", "share of samples whose label is not the reference's"),
     "accuracy_drop": ("<=", "the reference's accuracy minus the artifact's, 0 to 1"),
 }
+
+
+def is_file_name(name: object) -> bool:
+    """Whether a model's or target's name can stand in a folder's name on every system."""
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None

@@ -12,10 +12,10 @@ from slm_export.artifact import Artifact, RuntimeRecord
 from slm_export.bundle.atomic import replace_folder, work_folder
 from slm_export.bundle.write import write_bundle
 from slm_export.config import Choice
-from slm_export.errors import BudgetError, ExportError, ParityError, SlmExportError
+from slm_export.errors import BudgetError, ExportError, OutOfMemoryError, ParityError, SlmExportError
 from slm_export.exporters.common import ExportRequest
+from slm_export.outputs import load_outputs
 from slm_export.parity.check import Run, Truth, check
-from slm_export.parity.outputs import load_outputs
 from slm_export.parity.report import ParityReport, RuntimeCheck
 from slm_export.planning import RunPlan
 from slm_export.records import from_json, read_json, record, to_json
@@ -26,8 +26,6 @@ from slm_export.stages import StageResult, run_stage
 from slm_export.stages.export import ExportJob
 from slm_export.stages.prepare import FormatNeeds, Prepared, PrepareJob
 from slm_export.targets import Limits, RuntimeSpec
-
-EXECUTOR = "host"
 
 
 @record
@@ -219,28 +217,35 @@ class _Run:
         version = spec.oldest if python else spec.version
         try:
             result = self.stage("execute", name, job, python=python)
+        except OutOfMemoryError:  # which says nothing about the artifact
+            raise
         except ExportError as err:  # a file can kill the process that opens it
             result = {"refused": err.what, "version": version}
         refused = result.get("refused")
         checked = RuntimeCheck(
             package=spec.package,
             version=result["version"],
-            executor=EXECUTOR,
+            executor=self.plan.profile.executors[0],
             loads=refused is None,
             refused=refused,
         )
         return Run(runtime=checked, outputs=None if refused else load_outputs(Path(job.outputs)))
 
     def over_budget(self, artifact: Artifact) -> BudgetError | None:
-        size_mb = sum(f.bytes for f in artifact.files) / 1e6
-        allowed = self.plan.profile.budgets.artifact_mb
-        if allowed is None or size_mb <= allowed:
-            return None
-        return BudgetError(
-            f"{artifact.path} is {size_mb:.1f} MB, target {self.plan.profile.name} allows {allowed:g} MB",
-            where="budgets.artifact_mb",
-            next_step="a smaller scheme, a smaller model, or a budget of your own in a profile that extends this one",
-        )
+        budgets, name = self.plan.profile.budgets, self.plan.profile.name
+        memory = artifact.memory
+        needs = {
+            "artifact_mb": (sum(f.bytes for f in artifact.files), budgets.artifact_mb, "is"),
+            "ram_mb": (memory.weights_bytes + memory.activations_bytes, budgets.ram_mb, "takes in memory"),
+        }
+        for key, (size, allowed, verb) in needs.items():
+            if allowed is not None and size / 1e6 > allowed:
+                return BudgetError(
+                    f"{artifact.path} {verb} {size / 1e6:.1f} MB, target {name} allows {allowed:g} MB",
+                    where=f"budgets.{key}",
+                    next_step="a smaller scheme or --max-length, a smaller model, or a budget of your own in a profile",
+                )
+        return None
 
 
 def _gate(report: ParityReport) -> ParityError | None:

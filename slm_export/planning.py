@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slm_export import calibration, config, doctor, exporters, sources, targets
+from slm_export import calibration, config, doctor, exporters, oldest, sources, targets
 from slm_export.calibration import CalibrationSet, EvaluationSet
 from slm_export.config import Choice, Setting, Shape
 from slm_export.errors import InputError, UsageError
-from slm_export.quantization.plan import NEEDS_CALIBRATION
+from slm_export.names import is_file_name
+from slm_export.quantization.schemes import NEEDS_CALIBRATION
 from slm_export.records import record
 from slm_export.sources import SourceInfo
 from slm_export.targets import TargetProfile
@@ -62,7 +63,7 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
         calibration=chosen,
         evaluation=judge,
         out=Path(settings["output"].value),
-        notes=tuple(_notes(choices, chosen, judge, source)),
+        notes=tuple(_notes(choices, chosen, judge, source, profile)),
     )
 
 
@@ -71,10 +72,12 @@ def _value(settings: Mapping[str, Setting], key: str) -> Any:
 
 
 def _source(settings: Mapping[str, Setting]) -> SourceInfo:
-    model = config.require(settings, "model", flag="MODEL")
-    return sources.describe(
-        sources.resolve(model, revision=_value(settings, "revision")), name=_value(settings, "name")
-    )
+    model, name = config.require(settings, "model", flag="MODEL"), _value(settings, "name")
+    if name is not None and not is_file_name(name):
+        raise UsageError(
+            f"--name {name!r} cannot be part of a folder's name", next_step="use letters, digits, dots, - and _"
+        )
+    return sources.describe(sources.resolve(model, revision=_value(settings, "revision")), name=name)
 
 
 def _data_options(settings: Mapping[str, Setting]) -> calibration.DataOptions:
@@ -110,8 +113,20 @@ def _require_limits(choices: list[Choice], profile: TargetProfile, task: str) ->
             )
 
 
-def _notes(choices: list[Choice], chosen: CalibrationSet | None, judge: EvaluationSet, source: SourceInfo) -> list[str]:
+def _notes(
+    choices: list[Choice],
+    chosen: CalibrationSet | None,
+    judge: EvaluationSet,
+    source: SourceInfo,
+    profile: TargetProfile,
+) -> list[str]:
     notes = [f"{c.format} is left out: {c.refused}" for c in choices if c.refused]
+    for spec in (profile.runtimes[c.format] for c in choices if not c.refused):
+        if spec.oldest != spec.version and oldest.interpreter(spec) is None:
+            notes.append(
+                f"not run in {spec.package} {spec.oldest}, the oldest that {profile.name} names: it is not installed "
+                "(`slm-export doctor` has the line), and the bundle promises no older version than ran here"
+            )
     if chosen and chosen.overlap_lines:
         count, lines = len(chosen.overlap_lines), ", ".join(map(str, chosen.overlap_lines[:8]))
         use = "used all the same (--allow-overlap)" if chosen.overlap_used else "not used"

@@ -15,7 +15,6 @@ from tests.tiny import make_tiny_model, write_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "banking-intents"
-SHARED = Path(os.environ.get("SLM_EXPORT_SHARED", ROOT.parent / "shared"))
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,15 @@ def make_bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Real models and data, beside the checkout or at $SLM_EXPORT_SHARED."""
-    if not (SHARED / "models" / "minilm-banking77").is_dir():
-        pytest.skip("the real models are not at $SLM_EXPORT_SHARED or ../shared")
-    return SHARED
+    """Real models and data."""
+    folder = Path(os.environ.get("SLM_EXPORT_SHARED", ""))
+    if not (folder / "models" / "minilm-banking77").is_dir():
+        pytest.skip("$SLM_EXPORT_SHARED does not name the folder of the real models and data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def torch_mb() -> float:
+    """What `import torch` alone takes here, MB resident."""
+    code = "import torch, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)"
+    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)

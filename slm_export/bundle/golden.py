@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from slm_export.bundle.manifest import Golden, GoldenOutputs, GoldenSample
-from slm_export.parity.outputs import Array
+from slm_export.outputs import Array
 
 SAMPLES = 8
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib import metadata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from slm_export.artifact import Artifact, FileRecord
 from slm_export.errors import VerificationError
+from slm_export.names import FORMATS
 from slm_export.records import from_json, read_json, record, to_json
+from slm_export.requirements import EXPORT_NEEDS, installed_version
 
 SCHEMA = 1
-LIBRARIES = ("torch", "transformers", "executorch", "litert-torch", "ai-edge-quantizer", "onnxscript", "torchao")
 
 
 @record
 class SourceEntry:
     kind: str
     name: str
+    hub_id: str | None
+    revision: str | None
     architecture: str
     sha256: str
     license: str | None
@@ -76,19 +78,25 @@ def read_manifest(bundle: Path) -> Manifest:
         if data["schema"] != SCHEMA:
             raise VerificationError(f"{path} has schema {data['schema']}, this slm-export reads {SCHEMA}")
         entries = [{"artifact": e, "thresholds": e["thresholds"], "verdict": e["verdict"]} for e in data["artifacts"]]
-        return from_json(Manifest, {**data, "artifacts": entries})
+        manifest = from_json(Manifest, {**data, "artifacts": entries})
     except FileNotFoundError as err:
         raise VerificationError(f"{bundle} is no bundle: it has no manifest.json", where=str(path)) from err
     except KeyError as err:
         raise VerificationError(f"{path} lacks {err.args[0]!r}", where=str(path)) from err
     except (ValueError, TypeError, AttributeError) as err:
         raise VerificationError(f"{path} is not a manifest: {err}", where=str(path)) from err
+    unknown = [e.artifact.format for e in manifest.artifacts if e.artifact.format not in FORMATS]
+    if unknown:
+        raise VerificationError(f"{path} has an artifact of unknown format {unknown[0]!r}", where=str(path))
+    if not manifest.artifacts:
+        raise VerificationError(f"{path} lists no artifact", where=str(path))
+    return manifest
 
 
-def versions() -> dict[str, str]:
-    """slm-export's own version, and those of the libraries that make artifacts."""
-    found: Mapping[str, str] = {n: metadata.version(n) for n in ("slm-export", *LIBRARIES)}
-    return dict(found)
+def versions(formats: Iterable[str]) -> dict[str, str]:
+    """slm-export's own version, and those of the libraries that make artifacts of `formats`."""
+    needs = {dist: module for format in formats for dist, module in EXPORT_NEEDS[format].items()}
+    return {d: installed_version(d, m) for d, m in {"slm-export": "slm_export", **needs}.items()}
 
 
 @record
@@ -117,8 +125,11 @@ class Golden:
 def read_golden(path: Path) -> Golden:
     """Raises VerificationError if the file is missing or not golden vectors."""
     try:
-        return from_json(Golden, read_json(path))
+        golden = from_json(Golden, read_json(path))
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as err:
         raise VerificationError(
             f"{path} holds no golden vectors: {type(err).__name__}: {err}", where=str(path)
         ) from err
+    if not golden.samples:
+        raise VerificationError(f"{path} holds no golden vectors: there are no samples", where=str(path))
+    return golden

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from slm_export.artifact import file_record
 from slm_export.bundle.manifest import ArtifactEntry, Golden, GoldenOutputs, Manifest, read_golden, read_manifest
-from slm_export.errors import DependencyError, ExportError, VerificationError
-from slm_export.records import record, to_json
+from slm_export.errors import DependencyError, ExportError, VerificationError, first_line
+from slm_export.parity.report import ParityReport, rejudge
+from slm_export.records import from_json, read_json, record, to_json
+from slm_export.requirements import RUN_NEEDS
 from slm_export.stages import run_stage
 
 
@@ -47,19 +49,48 @@ def find_bundles(path: Path) -> list[Path]:
 
 
 def verify(bundle: Path, *, formats: Sequence[str] = ()) -> Verification:
-    """Check hashes, tokenizer and golden vectors of a bundle; `formats` limits which artifacts are run.
+    """Check hashes, verdicts, tokenizer and golden vectors of a bundle; `formats` limits which artifacts are run.
 
-    Raises VerificationError if the manifest itself cannot be read, DependencyError if a runtime is missing.
+    A format asked for that the bundle does not hold is a failed check. Raises VerificationError if the manifest or
+    the golden vectors cannot be read, DependencyError if a runtime is missing.
     """
     manifest = read_manifest(bundle)
-    checks = [_hash_check(bundle, manifest)]
     golden = read_golden(bundle / manifest.golden)
-    checks.append(_tokenizer_check(bundle, manifest, golden))
     chosen = [e for e in manifest.artifacts if not formats or e.artifact.format in formats]
     _require_runtimes(chosen)
-    for entry in chosen:
-        checks.append(_golden_check(bundle, manifest, golden, entry))
+    checks = [
+        _hash_check(bundle, manifest),
+        _verdict_check(bundle, manifest),
+        _tokenizer_check(bundle, manifest, golden),
+        *(_golden_check(bundle, manifest, golden, entry) for entry in chosen),
+        *(_absent(format, manifest) for format in formats if format not in {e.artifact.format for e in chosen}),
+    ]
     return Verification(bundle=str(bundle), checks=tuple(checks))
+
+
+def _absent(format: str, manifest: Manifest) -> Check:
+    held = ", ".join(e.artifact.format for e in manifest.artifacts)
+    return Check(name=f"golden {format}", ok=False, detail=f"the bundle has no {format} artifact; it has {held}")
+
+
+def _verdict_check(bundle: Path, manifest: Manifest) -> Check:
+    """Judge the stored values once more, by the thresholds stored with them."""
+    try:
+        reports = [from_json(ParityReport, r) for r in read_json(bundle / manifest.parity)["reports"]]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as err:
+        return Check(name="verdicts", ok=False, detail=f"{manifest.parity} holds no parity reports: {first_line(err)}")
+    by_format = {r.format: r for r in reports}
+    wrong = []
+    for entry in manifest.artifacts:
+        report = by_format.get(entry.artifact.format)
+        if report is None:
+            wrong.append(f"{entry.artifact.format} was not judged")
+        elif report.limits != entry.thresholds:
+            wrong.append(f"{report.format} was judged by other thresholds than the manifest says")
+        else:
+            wrong += [f"{report.format}: {finding.message}" for finding in rejudge(report)]
+    detail = "; ".join(wrong) or f"{len(manifest.artifacts)} artifacts pass by their own thresholds"
+    return Check(name="verdicts", ok=not wrong, detail=detail)
 
 
 def _hash_check(bundle: Path, manifest: Manifest) -> Check:
@@ -92,8 +123,8 @@ def _tokenizer_check(bundle: Path, manifest: Manifest, golden: Golden) -> Check:
 
 
 def _require_runtimes(entries: Sequence[ArtifactEntry]) -> None:
-    modules = {"onnxruntime": "onnxruntime", "ai-edge-litert": "ai_edge_litert", "executorch": "executorch"}
-    missing = sorted({p for e in entries if find_spec(modules[(p := e.artifact.runtime.package)]) is None})
+    needs = {dist: module for e in entries for dist, module in RUN_NEEDS[e.artifact.format].items()}
+    missing = sorted(dist for dist, module in needs.items() if find_spec(module) is None)
     if missing:
         raise DependencyError(
             f"the bundle's artifacts need {', '.join(missing)}, which is not installed",
@@ -131,13 +162,15 @@ def _golden_check(bundle: Path, manifest: Manifest, golden: Golden, entry: Artif
 def _differences(npz: Path, manifest: Manifest, golden: Golden, expected: GoldenOutputs) -> list[str]:
     import numpy as np
 
+    from slm_export.outputs import load_outputs
     from slm_export.parity.metrics import cosine
-    from slm_export.parity.outputs import load_outputs
 
     got = load_outputs(npz).evaluation
     recorded = np.array(expected.outputs, np.float32)
     if got.shape != recorded.shape:
         return [f"outputs of shape {list(got.shape)}, recorded {list(recorded.shape)}"]
+    if got.shape[1] != len(manifest.labels):
+        return [f"{got.shape[1]} outputs, {len(manifest.labels)} labels in the manifest"]
     wrong = []
     lowest = float(cosine(recorded, got).min())
     if not lowest >= expected.min_cosine:

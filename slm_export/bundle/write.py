@@ -9,7 +9,7 @@ from pathlib import Path
 from slm_export.artifact import FileRecord, file_record
 from slm_export.bundle.golden import choose, golden
 from slm_export.bundle.manifest import ArtifactEntry, Manifest, SourceEntry, TokenizerEntry, manifest_json, versions
-from slm_export.parity.outputs import Array, load_outputs
+from slm_export.outputs import Array, load_outputs
 from slm_export.records import read_json, write_json
 from slm_export.results import FormatResult, RunResult
 from slm_export.stages.prepare import Prepared
@@ -37,6 +37,8 @@ def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path
         source=SourceEntry(
             kind=plan.source.kind,
             name=plan.source.name,
+            hub_id=plan.source.hub_id,
+            revision=plan.source.revision,
             architecture=plan.source.architecture,
             sha256=plan.source.sha256,
             license=plan.source.license,
@@ -46,7 +48,7 @@ def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path
         calibration="calibration.json" if prepared.calibration is not None else None,
         artifacts=tuple(_entry(f) for f in passed),
         files=tuple(_other_files(passed, target)),
-        versions=versions(),
+        versions=versions(f.format for f in passed),
     )
     write_json(target / "manifest.json", manifest_json(manifest))
 

@@ -1,6 +1,6 @@
 """Exporters: compressed model + target -> artifact. Each module has
 
-    ACTIVATIONS                          granularities its format runs, fastest first (quantization/plan.py)
+    ACTIVATIONS                          granularities its format runs, fastest first (quantplan.py)
     supports(task, scheme) -> str | None a reason why not, or None
     export(compressed, request, out)     writes the artifact and, if activations are quantized, its weight-only twin
 

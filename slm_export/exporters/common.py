@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,9 @@ class Exported:
     twin: Artifact | None
 
 
+TRACED_LENGTH = 7  # tokens; any number that is no other dimension
+
+
 def sample_inputs(*, batch: int, length: int) -> dict[str, Any]:
     """Traceable inputs {name: int64 [batch, length]}; values do not matter, shapes do."""
     import torch
@@ -61,12 +66,6 @@ def replace_layers(module: Any, make: Callable[[str, Any], Any | None]) -> None:
         if new is not None:
             parent, _, attribute = name.rpartition(".")
             setattr(module.get_submodule(parent), attribute, new)
-
-
-def first_line(err: BaseException) -> str:
-    """The error's kind and first line, for a message; the whole trace goes to the stage's log."""
-    lines = str(err).strip().splitlines()
-    return f"{type(err).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def checked_artifact(
@@ -112,18 +111,27 @@ def checked_artifact(
     )
 
 
-def _named(specs: Sequence[TensorSpec], names: Sequence[str], request: ExportRequest) -> tuple[TensorSpec, ...]:
+def _named(
+    specs: Sequence[TensorSpec], declared: Mapping[str, Sequence[str]], request: ExportRequest
+) -> tuple[TensorSpec, ...]:
     """The specs in the task's order. A .pte has positions instead of names, and upper bounds instead of dimensions."""
     by_name = {s.name: s for s in specs}
-    if len(specs) != len(names) or (set(by_name) != set(names) and not specs[0].name.endswith("put_0")):
-        raise ExportError(f"the file has {', '.join(by_name)} where the task has {', '.join(names)}")
-    if set(by_name) == set(names):
-        return tuple(by_name[n] for n in names)
-    bound = {f"<={request.batch}": "batch" if request.batch > 1 else 1, f"<={request.max_length}": "sequence"}
+    if set(by_name) == set(declared):
+        return tuple(by_name[n] for n in declared)
+    if len(specs) != len(declared) or not all(re.fullmatch("(in|out)put_[0-9]+", s.name) for s in specs):
+        raise ExportError(f"the file has {', '.join(by_name)} where the task has {', '.join(declared)}")
     return tuple(
-        replace(spec, name=name, shape=tuple(bound.get(str(d), d) for d in spec.shape))
-        for spec, name in zip(specs, names, strict=True)
+        replace(spec, name=name, shape=tuple(map(partial(_dimension, request), spec.shape, dimensions)))
+        for spec, (name, dimensions) in zip(specs, declared.items(), strict=True)
     )
+
+
+def _dimension(request: ExportRequest, size: int | str, meaning: str) -> int | str:
+    """A dimension of a .pte by its meaning: an upper bound (text) becomes a name, or a number if it is fixed."""
+    if isinstance(size, int):
+        return size
+    varies = meaning == "sequence" or (meaning == "batch" and request.batch > 1)
+    return meaning if varies else int(size.removeprefix("<="))
 
 
 def _digest(ints: Any, scales: Any) -> str:

@@ -11,13 +11,13 @@ from typing import Any
 
 from slm_export import tasks
 from slm_export.artifact import file_record
-from slm_export.errors import ExportError
+from slm_export.errors import ExportError, first_line
 from slm_export.exporters.common import (
+    TRACED_LENGTH,
     Exported,
     ExportRequest,
     checked_artifact,
     copy_structure,
-    first_line,
     replace_layers,
     sample_inputs,
 )
@@ -105,7 +105,7 @@ def _lower(module: Any, request: ExportRequest) -> Any:
 
     sequence = {1: torch.export.Dim("sequence", min=1, max=request.max_length)}
     batch = {0: torch.export.Dim("batch", min=1, max=request.batch)} if request.batch > 1 else {}
-    inputs = sample_inputs(batch=min(request.batch, 2), length=7)
+    inputs = sample_inputs(batch=min(request.batch, 2), length=min(TRACED_LENGTH, request.max_length))
     graph = tasks.get(request.task).graph(module)
     try:
         with torch.no_grad():

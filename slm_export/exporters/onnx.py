@@ -11,13 +11,13 @@ from typing import Any
 
 from slm_export import tasks
 from slm_export.artifact import Artifact
-from slm_export.errors import ExportError
+from slm_export.errors import ExportError, first_line
 from slm_export.exporters.common import (
+    TRACED_LENGTH,
     Exported,
     ExportRequest,
     checked_artifact,
     copy_structure,
-    first_line,
     replace_layers,
     sample_inputs,
 )
@@ -63,7 +63,7 @@ def _lower(compressed: Compressed, request: ExportRequest) -> Any:
     module = copy_structure(compressed.module)
     replace_layers(module, lambda name, layer: quantized_layer(compressed, name, layer))
     batch, sequence = torch.export.Dim("batch_size"), torch.export.Dim("sequence_length")
-    inputs = sample_inputs(batch=2, length=7)  # never 1, which torch.export would take for a constant
+    inputs = sample_inputs(batch=2, length=TRACED_LENGTH)  # never 1, which torch.export would take for a constant
     try:
         return torch.onnx.export(
             task.graph(module),

@@ -11,17 +11,16 @@ from typing import Any
 
 from slm_export import tasks
 from slm_export.artifact import Artifact
-from slm_export.errors import ExportError
+from slm_export.errors import ExportError, first_line
 from slm_export.exporters.common import (
     Exported,
     ExportRequest,
     checked_artifact,
     copy_structure,
-    first_line,
     replace_layers,
     sample_inputs,
 )
-from slm_export.exporters.tflite_file import name_layers, share_quantization
+from slm_export.exporters.tflite_file import float_digests, name_layers, share_quantization
 from slm_export.exporters.tflite_weights import put_half_floats, put_integers
 from slm_export.quantization.compressed import Compressed
 
@@ -35,18 +34,20 @@ def supports(task: str, scheme: str) -> str | None:
 def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exported:
     """Write out/tflite/model.tflite and, if activations are quantized, out/twin/tflite/model.tflite.
 
+    The module's float weights are given up on the way, so that they are not held beside the converter's copies.
     Raises ExportError if litert-torch fails, or the file is not what was asked for.
     """
     path, twin_path, scheme = out / "tflite/model.tflite", out / "twin/tflite/model.tflite", compressed.plan.scheme
     for folder in (path.parent, twin_path.parent):
         folder.mkdir(parents=True, exist_ok=True)
+    layers = float_digests(compressed)
     _convert(compressed, request, path)
-    name_layers(path, compressed)
+    name_layers(path, layers)
     if scheme == "fp16":
         put_half_floats(path, path)
     elif compressed.tensors:
-        put_integers(path, twin_path, compressed, float_activations=True)
-        put_integers(path, path, compressed, float_activations=False)
+        put_integers(path, twin_path, compressed.tensors, layers, float_activations=True)
+        put_integers(path, path, compressed.tensors, layers, float_activations=False)
         share_quantization(path)
 
     def checked(file: Path, scheme: str) -> Artifact:
@@ -68,7 +69,10 @@ def _convert(compressed: Compressed, request: ExportRequest, path: Path) -> None
         for bucket in request.buckets:
             inputs = sample_inputs(batch=request.batch, length=bucket)
             converter = converter.signature(f"seq_{bucket}", graph, sample_kwargs=inputs)
-        converter.convert().export(str(path))
+        model = converter.convert()
+        for parameter in compressed.module.parameters():  # the converted model has its own, and writing makes another
+            parameter.data = parameter.data.new_empty(0)
+        model.export(str(path))
     except Exception as err:  # litert-torch raises its own, torch's, jax's and MLIR's kinds
         raise ExportError("litert-torch cannot convert this model", where=first_line(err)) from err
 

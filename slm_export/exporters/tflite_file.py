@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,14 @@ def float_digests(compressed: Compressed) -> dict[str, str]:
     return {digest(w): name for name, w in weights.items()}
 
 
-def name_layers(path: Path, compressed: Compressed) -> None:
+def name_layers(path: Path, layers: Mapping[str, str]) -> None:
     """Rename tensors: weights by their layer, the outputs of quantized layers likewise, the rest by number; behind
     the semicolon the number of the signature, because ai-edge-quantizer wants every name once.
 
     The converter's own names repeat Python class paths, half a megabyte of them, and do not tell layers apart.
-    Raises ExportError if a layer that carries integers is not found by its content.
+    `layers` is {hash of the float weight: layer name}. Raises ExportError if one of them is not found by its content.
     """
     model = reader.load(path)
-    layers = float_digests(compressed)
     found = set()
     for number, graph in enumerate(model.subgraphs):
         names = {}

@@ -3,46 +3,45 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from slm_export.errors import ExportError
-from slm_export.exporters.common import first_line
-from slm_export.exporters.tflite_file import OUTPUT_OF, digest, float_digests
-from slm_export.quantization.compressed import Compressed
-from slm_export.quantization.weights import as_numpy
+from slm_export.errors import ExportError, first_line
+from slm_export.exporters.tflite_file import OUTPUT_OF, digest
+from slm_export.quantization.weights import QuantizedTensor, as_numpy
 
 
-def put_integers(source: Path, target: Path, compressed: Compressed, *, float_activations: bool) -> None:
-    """Quantize the layers that `name_layers` named, with the integers of `compressed`, each found by the hash of its
-    float weight. A weight that is not among them is an error, never a fresh rounding.
+def put_integers(
+    source: Path,
+    target: Path,
+    tensors: Mapping[str, QuantizedTensor],
+    layers: Mapping[str, str],
+    *,
+    float_activations: bool,
+) -> None:
+    """Quantize the layers that `name_layers` named, with the integers of `tensors`, each found by the hash of its
+    float weight in `layers`. A weight that is not among them is an error, never a fresh rounding.
 
     Raises ExportError wrapping whatever ai-edge-quantizer raises.
     """
-    from ai_edge_quantizer import qtyping, quantizer, recipe_manager
+    from ai_edge_quantizer import qtyping, recipe_manager
 
-    key = _register_preset(compressed)
+    key = _register_preset(tensors, layers)
     op = qtyping.TFLOperationName
     recipe = recipe_manager.RecipeManager()
     for name, weights_only in ((op.FULLY_CONNECTED, float_activations), (op.EMBEDDING_LOOKUP, False)):
         recipe.add_quantization_config(
             regex=f"^{OUTPUT_OF}", operation_name=name, op_config=_int8_config(weights_only), algorithm_key=key
         )
-    try:
-        job = quantizer.Quantizer(str(source))
-        job.load_quantization_recipe(recipe.get_quantization_recipe())
-        job.quantize().export_model(str(target), overwrite=True)
-    except ExportError:
-        raise
-    except Exception as err:  # ai-edge-quantizer raises ValueError, RuntimeError and KeyError
-        raise ExportError("ai-edge-quantizer cannot carry the weights", where=first_line(err)) from err
+    _quantize(source, target, recipe)
 
 
 def put_half_floats(source: Path, target: Path) -> None:
     """Store the weights of matrix products and lookups as float16, computed in float32."""
-    from ai_edge_quantizer import qtyping, quantizer, recipe_manager
+    from ai_edge_quantizer import qtyping, recipe_manager
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
     weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
@@ -54,12 +53,20 @@ def put_half_floats(source: Path, target: Path) -> None:
         recipe.add_quantization_config(
             regex=".*", operation_name=name, op_config=config, algorithm_key=AlgorithmName.FLOAT_CASTING
         )
+    _quantize(source, target, recipe)
+
+
+def _quantize(source: Path, target: Path, recipe: Any) -> None:
+    from ai_edge_quantizer import quantizer
+
     try:
         job = quantizer.Quantizer(str(source))
         job.load_quantization_recipe(recipe.get_quantization_recipe())
         job.quantize().export_model(str(target), overwrite=True)
-    except Exception as err:  # as above
-        raise ExportError("ai-edge-quantizer cannot store float16", where=first_line(err)) from err
+    except ExportError:
+        raise
+    except Exception as err:  # ai-edge-quantizer raises ValueError, RuntimeError and KeyError
+        raise ExportError("ai-edge-quantizer cannot quantize the converted model", where=first_line(err)) from err
 
 
 def _int8_config(weights_only: bool) -> Any:
@@ -74,7 +81,7 @@ def _int8_config(weights_only: bool) -> Any:
     )
 
 
-def _register_preset(compressed: Compressed) -> Any:
+def _register_preset(tensors: Mapping[str, QuantizedTensor], layers: Mapping[str, str]) -> Any:
     """Make ai-edge-quantizer look weights up instead of computing them.
 
     Its algorithm names are a closed enum, so the lookup takes OCTAV's place, which this process does not use. Remove
@@ -94,17 +101,15 @@ def _register_preset(compressed: Compressed) -> Any:
             name,
             naive_min_max_quantize.init_qsvs,
             calibration_func=naive_min_max_quantize.min_max_calibrate,
-            materialize_func=functools.partial(materialize, _lookup(compressed)),
+            materialize_func=functools.partial(materialize, _lookup(tensors, layers)),
         )
     return key
 
 
-def _lookup(compressed: Compressed) -> Any:
+def _lookup(tensors: Mapping[str, QuantizedTensor], layers: Mapping[str, str]) -> Any:
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.algorithms.uniform_quantize import naive_min_max_quantize
     from ai_edge_quantizer.algorithms.utils import common_utils
-
-    layers = float_digests(compressed)
 
     def params(op_info: Any, config: Any, content: Any = None, statistics: Any = None) -> Any:
         if content is None:
@@ -112,7 +117,7 @@ def _lookup(compressed: Compressed) -> Any:
         layer = layers.get(digest(content))
         if layer is None:
             raise ExportError(f"a weight of shape {content.shape} is none of the compressed model's", where="tflite")
-        ints, scales = as_numpy(compressed.tensors[layer])
+        ints, scales = as_numpy(tensors[layer])
         return qtyping.UniformQuantParams(
             scale=scales[:, None],
             zero_point=np.zeros((len(scales), 1), np.int32),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from slm_export import tasks
+from slm_export.outputs import Array, Outputs
 from slm_export.parity import metrics
 from slm_export.parity.judge import Finding, judge
-from slm_export.parity.outputs import Outputs
 from slm_export.parity.report import ClassChange, ParityReport, RuntimeCheck
 from slm_export.records import record
 from slm_export.targets import Limits
@@ -56,7 +56,7 @@ def check(
     checks in older versions of the runtime.
     """
     findings = [_refused(r.runtime) for r in (artifact, twin) if r and not r.runtime.loads]
-    findings += _shape_findings(truth, artifact, twin)
+    findings += _output_findings(truth, artifact, twin)
     numbers: dict[str, float] = {}
     answers: dict[str, float] = {}
     intervals: dict[str, tuple[float, ...]] = {}
@@ -65,7 +65,8 @@ def check(
     if not findings and artifact.outputs is not None:
         numbers = _numbers(truth, artifact.outputs, (twin or artifact).outputs)
         answers, intervals, classes = _answers(truth, artifact.outputs)
-        probes = _probes(truth, artifact.outputs)
+        pairs = _probe_pairs(truth.reference, artifact.outputs)
+        probes = {name: metrics.max_abs_error(*pair) for name, pair in pairs.items()}
         findings = list(judge({**numbers, **answers}, _measurable(limits.bounds, truth)))
     findings += [_refused(r) for r in older if not r.loads]
     return ParityReport(
@@ -98,18 +99,28 @@ def _refused(check: RuntimeCheck) -> Finding:
     return Finding(metric="load", value=math.nan, limit=math.nan, message=what, advice=advice)
 
 
-def _shape_findings(truth: Truth, *runs: Run | None) -> list[Finding]:
-    findings = []
-    for run in runs:
-        if run is None or run.outputs is None:
+def _output_findings(truth: Truth, *runs: Run | None) -> list[Finding]:
+    """What no threshold may allow: outputs of another shape, NaN or infinity, on any row, probe or batch."""
+    outputs = [(run.runtime, run.outputs) for run in runs if run is not None and run.outputs is not None]
+    return [_output_finding(m) for runtime, got in outputs for m in _unusable(truth.reference.probes.shape[1:], got)]
+
+
+def _output_finding(message: str) -> Finding:
+    advice = "this is not an artifact of this model, or its arithmetic overflows: a finer scheme (fp32) tells which"
+    return Finding(metric="output", value=math.nan, limit=math.nan, message=message, advice=advice)
+
+
+def _unusable(expected: tuple[int, ...], got: Outputs) -> Iterator[str]:
+    arrays = {"evaluation row": got.evaluation, "probe": got.probes, "row of the batch": got.batched_probes}
+    for what, array in arrays.items():
+        if array is None:
             continue
-        expected = truth.reference.probes.shape[1:]
-        got = run.outputs.probes.shape[1:]
-        if got != expected or run.outputs.evaluation.shape[1:] != expected:
-            message = f"output has shape {list(got)} where the reference has {list(expected)}"
-            advice = "this is not an artifact of this model"
-            findings.append(Finding(metric="output", value=math.nan, limit=math.nan, message=message, advice=advice))
-    return findings
+        if array.shape[1:] != expected:
+            yield f"output has shape {list(array.shape[1:])} where the reference has {list(expected)}"
+            return
+        wrong = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        if len(wrong):
+            yield f"the output of {what} {wrong[0] + 1} is NaN or infinite ({len(wrong)} of {len(array)} are)"
 
 
 def _numbers(truth: Truth, got: Outputs, float_run: Outputs | None) -> dict[str, float]:
@@ -120,10 +131,11 @@ def _numbers(truth: Truth, got: Outputs, float_run: Outputs | None) -> dict[str,
     values = {
         "max_abs_error": max(
             metrics.max_abs_error(reference.evaluation, got.evaluation),
-            metrics.max_abs_error(reference.probes, got.probes),
+            *(metrics.max_abs_error(*pair) for pair in _probe_pairs(reference, got).values()),
         ),
         "cosine_mean": float(cosine.mean()),
         "cosine_min": float(cosine.min()),
+        "probe_cosine_min": min(metrics.cosine(*pair).min() for pair in _probe_pairs(reference, got).values()),
         "snr_db": metrics.snr_db(reference.evaluation, got.evaluation),
         "kl_mean": float(metrics.kl_divergence(reference.evaluation, got.evaluation).mean()),
         "eager_cosine_gap": float(eager_cosine.mean() - cosine[rows].mean()),
@@ -136,24 +148,16 @@ def _numbers(truth: Truth, got: Outputs, float_run: Outputs | None) -> dict[str,
 def _lowering_error(expected: Outputs, got: Outputs, rows: list[int]) -> float:
     """Over evaluation rows and probes; a twin is run on the lowering rows only, an artifact on all rows."""
     evaluation = got.evaluation if len(got.evaluation) == len(rows) else got.evaluation[rows]
-    errors = [
-        metrics.max_abs_error(expected.evaluation, evaluation),
-        metrics.max_abs_error(expected.probes, got.probes),
-    ]
-    if got.batched_probes is not None:
-        errors.append(metrics.max_abs_error(expected.probes[: len(got.batched_probes)], got.batched_probes))
-    return max(errors)
+    pairs = [(expected.evaluation, evaluation), *_probe_pairs(expected, got).values()]
+    return max(metrics.max_abs_error(*pair) for pair in pairs)
 
 
-def _probes(truth: Truth, got: Outputs) -> dict[str, float]:
-    """Largest difference to the reference by shape; the batch is of all shapes, padded."""
-    expected = truth.reference.probes
-    values = {
-        name: metrics.max_abs_error(expected[i : i + 1], got.probes[i : i + 1]) for i, name in enumerate(PROBE_NAMES)
-    }
+def _probe_pairs(expected: Outputs, got: Outputs) -> dict[str, tuple[Array, Array]]:
+    """(expected, got) by shape; the batch is of all shapes, padded."""
+    pairs = {name: (expected.probes[i : i + 1], got.probes[i : i + 1]) for i, name in enumerate(PROBE_NAMES)}
     if got.batched_probes is not None:
-        values["batch"] = metrics.max_abs_error(expected[: len(got.batched_probes)], got.batched_probes)
-    return values
+        pairs["batch"] = (expected.probes[: len(got.batched_probes)], got.batched_probes)
+    return pairs
 
 
 def _answers(

@@ -10,10 +10,11 @@ from slm_export.records import record
 
 ADVICE = {
     "max_abs_error": "the lowering is wrong for this model: report it with the model's config",
-    "cosine_mean": "more --calibration-samples, a finer scheme (fp16, fp32), or a limits row of your own with a reason",
+    "cosine_mean": "a finer scheme (fp16, fp32), for ONNX more --calibration-samples, or a limit of your own",
     "cosine_min": "look at the sample in parity.json; a finer scheme keeps outliers",
+    "probe_cosine_min": "a shorter --max-length if the longest text is it, a smaller --batch if the batch is, or fp32",
     "snr_db": "a finer scheme (fp16, fp32)",
-    "kl_mean": "more --calibration-samples, or a finer scheme (fp16, fp32)",
+    "kl_mean": "a finer scheme (fp16, fp32), or for ONNX more --calibration-samples",
     "lowering_max_abs_error": "the exporter is wrong for this model: report it with the model's config",
     "eager_cosine_gap": "the exporter or the runtime rounds unlike the compressed model: report it with the config",
     "flip_rate": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",

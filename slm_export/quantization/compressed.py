@@ -10,8 +10,9 @@ from typing import Any
 
 from slm_export.errors import ExportError
 from slm_export.quantization import activations
-from slm_export.quantization.plan import Layer, QuantPlan
+from slm_export.quantization.schemes import Layer
 from slm_export.quantization.weights import QuantizedTensor, quantize
+from slm_export.quantplan import QuantPlan
 from slm_export.records import record
 from slm_export.sources.reference import Reference
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from slm_export.parity.metrics import kl_divergence
 from slm_export.quantization.compressed import Compressed, quantized_activations, with_weights
-from slm_export.quantization.plan import LayerPlan, QuantPlan
+from slm_export.quantplan import LayerPlan, QuantPlan
 
 
 def activation_harm(

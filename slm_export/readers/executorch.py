@@ -110,7 +110,9 @@ def _flatbuffers_to_json(blobs: Sequence[bytes], schema: Path) -> list[dict[str,
         for file, blob in zip(files, blobs, strict=True):
             file.write_bytes(blob)
         command = [flatc, "--json", "--strict-json", "--raw-binary", "--defaults-json", "-o", folder, schema, "--"]
-        subprocess.run([*map(str, command), *map(str, files)], check=True, capture_output=True)
+        done = subprocess.run([*map(str, command), *map(str, files)], capture_output=True, text=True)
+        if done.returncode:
+            raise InputError("the XNNPACK part of the program is damaged", where=done.stderr.strip()[:200] or None)
         return [json.loads(f.with_suffix(".json").read_text()) for f in files]
 
 

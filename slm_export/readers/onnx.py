@@ -83,16 +83,23 @@ def _matrix_products(graph: Any, stored: dict[str, Any]) -> set[tuple[str, str]]
         if node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"):
             kinds.add(("int8", "dynamic"))
         elif node.op_type == "MatMulNBits":
-            attributes = {a.name: a.i for a in node.attribute}
+            attributes = {"bits": 4, **{a.name: a.i for a in node.attribute}}  # 4 where the file does not say
             kinds.add((f"int{attributes['bits']}", "dynamic" if attributes.get("accuracy_level") == 4 else "float"))
         elif node.op_type in _STATIC:
             kinds.add(("int8", "static"))
         elif node.op_type in ("MatMul", "Gemm"):
-            kinds |= {(_float_weight(name, stored, made_by), "float") for name in node.input[1:2]} - {("", "float")}
+            weight = _weight_dtype(node.input[1], stored, made_by)
+            if weight:
+                kinds.add((weight, "static" if _is_dequantized(node.input[0], made_by) else "float"))
     return kinds
 
 
-def _float_weight(name: str, stored: dict[str, Any], made_by: dict[str, Any]) -> str:
+def _is_dequantized(name: str, made_by: dict[str, Any]) -> bool:
+    """Whether an activation was quantized with scales fixed in the file: QuantizeLinear, then DequantizeLinear."""
+    return name in made_by and made_by[name].op_type == "DequantizeLinear"
+
+
+def _weight_dtype(name: str, stored: dict[str, Any], made_by: dict[str, Any]) -> str:
     """The stored dtype of a MatMul's weight, seen through Cast, Transpose and DequantizeLinear; "" if computed."""
     while name not in stored and name in made_by:
         node = made_by[name]

@@ -16,10 +16,3 @@ def columns(lines: Sequence[Sequence[str]]) -> str:
 
 def summary(result: RunResult) -> str:
     return columns([cells(HEADER), *(cells(row(f)) for f in result.formats)])
-
-
-def costs(result: RunResult) -> str:
-    """What each stage cost."""
-    lines = [["stage", "seconds", "CPU s", "peak MB"]]
-    lines += [[s.name, f"{s.seconds:.1f}", f"{s.cpu_seconds:.1f}", f"{s.peak_rss_mb:.0f}"] for s in result.stages]
-    return columns(lines)

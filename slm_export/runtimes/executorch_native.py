@@ -19,6 +19,7 @@ import numpy as np
 
 from slm_export.artifact import Artifact
 from slm_export.errors import DependencyError
+from slm_export.requirements import tested
 
 SOURCE = Path(__file__).with_name("executorch_runner.cpp")
 LIBRARIES = ("executorch", "executorch_kernels_optimized", "executorch_kernels_quantized", "executorch_backend_xnnpack",
@@ -42,7 +43,7 @@ def runner() -> Path:
         raise DependencyError(
             "running a .pte here needs torch, or a C++ compiler",
             why="ExecuTorch's Python runtime is linked with torch; without it a small program is compiled instead",
-            next_step="pip install torch==2.13.0, or apt-get install g++",
+            next_step=f"pip install {tested('torch')}, or apt-get install g++",
         )
     cache.mkdir(parents=True, exist_ok=True)
     _compile(compiler, wheel, program)
@@ -60,7 +61,7 @@ def _compile(compiler: str, wheel: Path, program: Path) -> None:
         raise DependencyError(
             "the program that runs a .pte without torch does not compile",
             where=lines[0] if lines else f"{compiler} ended with {done.returncode}",
-            next_step="pip install torch==2.13.0",
+            next_step=f"pip install {tested('torch')}",
         )
     aside.replace(program)
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from slm_export import runtimes
 from slm_export.artifact import Artifact
-from slm_export.errors import SlmExportError
-from slm_export.parity.outputs import Outputs, save_outputs
+from slm_export.errors import SlmExportError, ran_out_of_memory
+from slm_export.outputs import Outputs, save_outputs
 from slm_export.records import from_json, record
 
 
@@ -48,6 +48,8 @@ def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict
         except SlmExportError:  # something is not installed: not the artifact's fault
             raise
         except Exception as err:  # runtimes raise RuntimeError, ValueError and their own kinds
+            if ran_out_of_memory(err):
+                raise
             result["refused"] = f"{type(err).__name__}: {err}"
         os.chdir("/")
     return result

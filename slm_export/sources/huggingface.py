@@ -1,21 +1,18 @@
-"""Hugging Face directories and hub ids.
-
-`describe` reads config, file names and hashes with no heavy import, so bad input is told before any work;
-`load` gives the float32 reference.
+"""Hugging Face directories, described: config, file names and hashes, with no heavy import, so that bad input is told
+before any work.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from slm_export.errors import InputError
 from slm_export.records import record
-from slm_export.sources.reference import Reference
+from slm_export.sources.hub import Location
 
 HEADS = {"ForSequenceClassification": "text-classification"}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -31,7 +28,6 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 @record
@@ -41,6 +37,8 @@ class SourceInfo:
     kind: str
     name: str
     path: str
+    hub_id: str | None  # None: a local directory
+    revision: str | None  # the commit that the hub gave
     architecture: str
     task: str
     labels: tuple[str, ...]
@@ -50,41 +48,13 @@ class SourceInfo:
     files: dict[str, str]  # file name -> SHA-256
 
 
-def resolve(model: str, *, revision: str | None = None) -> Path:
-    """The local directory of `model`, downloaded first if it is a hub id and no such directory exists.
-
-    Raises InputError if it is neither, or cannot be downloaded.
-    """
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise InputError(f"{model} is a file, not a model directory", next_step="give the directory that holds it")
-    if not _HUB_ID.fullmatch(model):
-        raise InputError(f"there is no directory {model}", next_step="check the path")
-    return _download(model, revision)
-
-
-def _download(hub_id: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "README.md"]
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
-    except Exception as err:  # huggingface_hub raises its own, httpx's and OSError's kinds
-        raise InputError(
-            f"there is no directory {hub_id}, and the hub did not give a model of that name",
-            where=f"{type(err).__name__}: {str(err).splitlines()[0] if str(err) else 'no message'}",
-            next_step="give a local directory, or check the id and the network",
-        ) from err
-
-
-def describe(path: Path, *, name: str | None = None) -> SourceInfo:
-    """Read what `path` holds without loading weights.
+def describe(location: Location, *, name: str | None = None) -> SourceInfo:
+    """Read what the directory holds without loading weights.
 
     Raises InputError if it is no model slm-export can export: pickled weights, custom code, an unknown head, no
     tokenizer, a config that is not JSON.
     """
+    path = location.path
     config = _config(path)
     _refuse_custom_code(path, config)
     _refuse_missing_weights(path)
@@ -99,8 +69,10 @@ def describe(path: Path, *, name: str | None = None) -> SourceInfo:
     files = _hashes(path)
     return SourceInfo(
         kind="huggingface",
-        name=name or _name(path),
+        name=name or _name(location.hub_id or str(path.resolve())),
         path=str(path.resolve()),
+        hub_id=location.hub_id,
+        revision=location.revision,
         architecture=architecture,
         task=task,
         labels=_labels(path, config),
@@ -185,8 +157,8 @@ def _labels(path: Path, config: dict[str, Any]) -> tuple[str, ...]:
     return tuple(by_id[i] for i in range(len(by_id)))
 
 
-def _name(path: Path) -> str:
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name).strip("-.")
+def _name(path: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.rpartition("/")[2]).strip("-.")
     return name or "model"
 
 
@@ -208,59 +180,3 @@ def _license(path: Path) -> str | None:
     front = re.match(r"---\r?\n(.*?)\r?\n---", card.read_text(encoding="utf-8", errors="replace"), flags=re.DOTALL)
     found = front and re.search(r"^license:\s*[\"']?([^\s\"']+)", front.group(1), flags=re.MULTILINE)
     return found.group(1) if found else None
-
-
-def load(info: SourceInfo, *, max_length: int) -> Reference:
-    """Load the float32 reference and its tokenizer. Never opens a socket and never runs the model's own code.
-
-    Raises InputError if transformers cannot load it, or weights and config disagree.
-    """
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    try:
-        module, report = AutoModelForSequenceClassification.from_pretrained(
-            info.path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, attn_implementation="eager"
-        )
-        tokenizer = AutoTokenizer.from_pretrained(info.path)
-    except Exception as err:  # transformers raises OSError, ValueError, KeyError, safetensors and torch errors here
-        raise InputError(
-            f"transformers cannot load {info.path}", where=f"{type(err).__name__}: {str(err).splitlines()[0]}"
-        ) from err
-    _refuse_gaps(info, report)
-    return Reference(
-        module=module.eval().requires_grad_(False),
-        tokenizer=tokenizer,
-        task=info.task,
-        labels=info.labels,
-        max_length=max_length,
-        pad_id=_check_tokenizer(info, module, tokenizer),
-    )
-
-
-def _refuse_gaps(info: SourceInfo, report: dict[str, Any]) -> None:
-    missing = sorted(report.get("missing_keys") or [])
-    mismatched = sorted(str(k[0] if isinstance(k, tuple) else k) for k in report.get("mismatched_keys") or [])
-    if missing or mismatched:
-        raise InputError(
-            f"the weights of {info.path} do not fill the model its config describes",
-            where=f"{(missing or mismatched)[0]} and {len(missing) + len(mismatched) - 1} more tensors",
-            why="missing tensors would be random numbers" if missing else "their shapes differ",
-            next_step="save model and config together with save_pretrained",
-        )
-
-
-def _check_tokenizer(info: SourceInfo, module: Any, tokenizer: Any) -> int:
-    rows = module.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise InputError(
-            f"the tokenizer of {info.path} has {len(tokenizer)} tokens, the model embeds {rows}",
-            why="the tokenizer belongs to another model, or tokens were added without resizing the embedding",
-            next_step="save the tokenizer the model was trained with beside it",
-        )
-    if not getattr(tokenizer, "is_fast", False):
-        raise InputError(
-            f"the tokenizer of {info.path} has no tokenizer.json form", next_step="use the fast tokenizer class"
-        )
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)

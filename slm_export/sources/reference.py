@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from slm_export.errors import InputError, first_line
 from slm_export.records import record
+from slm_export.sources.huggingface import SourceInfo
 
 
 @record
@@ -26,3 +29,66 @@ class Reference:
     def token_counts(self, texts: list[str]) -> list[int]:
         """Length of each text in tokens before truncation."""
         return [len(ids) for ids in self.tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
+
+
+def load(info: SourceInfo, *, max_length: int) -> Reference:
+    """Load the float32 reference and its tokenizer. Never opens a socket and never runs the model's own code.
+
+    Raises InputError if transformers cannot load it, or weights and config disagree.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    try:
+        module, report = AutoModelForSequenceClassification.from_pretrained(
+            info.path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, attn_implementation="eager"
+        )
+        tokenizer = AutoTokenizer.from_pretrained(info.path)
+    except Exception as err:  # transformers raises OSError, ValueError, KeyError, safetensors and torch errors here
+        raise InputError(f"transformers cannot load {info.path}", where=first_line(err)) from err
+    _refuse_disagreement(info, report)
+    return Reference(
+        module=module.eval().requires_grad_(False),
+        tokenizer=tokenizer,
+        task=info.task,
+        labels=info.labels,
+        max_length=max_length,
+        pad_id=_check_tokenizer(info, module, tokenizer),
+    )
+
+
+# What transformers says of a checkpoint whose tensors are not the model's: why that cannot be the reference.
+_DISAGREEMENTS = {
+    "missing_keys": "missing tensors would be random numbers",
+    "mismatched_keys": "their shapes differ",
+    "unexpected_keys": "tensors that the model has no place for would be dropped",
+}
+
+
+def _refuse_disagreement(info: SourceInfo, report: dict[str, Any]) -> None:
+    for kind, why in _DISAGREEMENTS.items():
+        names = sorted(str(k[0] if isinstance(k, tuple) else k) for k in report.get(kind) or [])
+        if names:
+            more = f" and {len(names) - 1} more tensors" if len(names) > 1 else ""
+            raise InputError(
+                f"the weights of {info.path} are not those of the model its config describes",
+                where=names[0] + more,
+                why=why,
+                next_step="save model and config together with save_pretrained",
+            )
+
+
+def _check_tokenizer(info: SourceInfo, module: Any, tokenizer: Any) -> int:
+    rows = module.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise InputError(
+            f"the tokenizer of {info.path} has {len(tokenizer)} tokens, the model embeds {rows}",
+            why="the tokenizer belongs to another model, or tokens were added without resizing the embedding",
+            next_step="save the tokenizer the model was trained with beside it",
+        )
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            f"the tokenizer of {info.path} has no tokenizer.json form", next_step="use the fast tokenizer class"
+        )
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)

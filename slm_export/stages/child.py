@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import TextIO
 
-from slm_export.errors import ExportError, SlmExportError
+from slm_export.errors import OutOfMemoryError, SlmExportError, ran_out_of_memory
 from slm_export.records import read_json, write_json
 from slm_export.stages import STAGES
 
@@ -27,30 +27,25 @@ def main(stage: str, job: str, result: str) -> None:
 
     try:
         answer = {"result": getattr(importlib.import_module(module), function)(read_json(Path(job)), progress)}
-    except SlmExportError as err:
+    except Exception as err:
+        if ran_out_of_memory(err):
+            answer = {"error": _out_of_memory(Path(job)).to_json()}
+        elif isinstance(err, SlmExportError):
+            answer = {"error": err.to_json()}
+        else:
+            raise  # a bug: the parent tells where the trace is
         traceback.print_exc()
-        answer = {"error": err.to_json()}
-    except MemoryError:
-        traceback.print_exc()
-        answer = {"error": _out_of_memory(Path(job)).to_json()}
-    except RuntimeError as err:
-        if "can't allocate memory" not in str(err):  # what torch says where Python says MemoryError
-            raise
-        traceback.print_exc()
-        answer = {"error": _out_of_memory(Path(job)).to_json()}
     aside = Path(result).with_suffix(".aside")
     write_json(aside, answer)
     aside.replace(result)
 
 
-def _out_of_memory(job: Path) -> ExportError:
+def _out_of_memory(job: Path) -> OutOfMemoryError:
     import resource
 
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     stage = job.name.removesuffix(".job.json")
-    return ExportError(
-        f"out of memory in stage {stage} at {peak_mb:.0f} MB", next_step="free memory or use a machine with more"
-    )
+    return OutOfMemoryError(f"out of memory in stage {stage} at {peak_mb:.0f} MB")
 
 
 def _die_with_parent() -> None:

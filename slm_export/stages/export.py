@@ -10,7 +10,7 @@ from slm_export import exporters, sources
 from slm_export.exporters.common import ExportRequest
 from slm_export.quantization import compressed as compression
 from slm_export.quantization.compressed import Compressed
-from slm_export.quantization.plan import QuantPlan
+from slm_export.quantplan import QuantPlan
 from slm_export.records import from_json, record, to_json
 from slm_export.sources import SourceInfo
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from slm_export.errors import ExportError, SlmExportError, from_json
+from slm_export.errors import ExportError, OutOfMemoryError, SlmExportError, from_json
 from slm_export.records import read_json, record, write_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -117,10 +117,9 @@ def _wait(process: subprocess.Popen[bytes]) -> tuple[int, Any]:
 def _death(name: str, code: int, peak_mb: float, folder: Path) -> SlmExportError:
     log = folder / f"{name}.log"
     if code == -signal.SIGKILL:
-        return ExportError(
+        return OutOfMemoryError(
             f"out of memory in stage {name} at {peak_mb:.0f} MB",
             why="the system killed the process; nothing else usually sends signal 9",
-            next_step="free memory, or use a machine with more (fewer formats do not help: each stage runs alone)",
         )
     died = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return _with_log(ExportError(f"stage {name} died ({died}) at {peak_mb:.0f} MB"), log)

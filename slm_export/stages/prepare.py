@@ -10,21 +10,20 @@ from typing import Any
 import numpy as np
 
 from slm_export import calibration, sources, tasks
-from slm_export.bundle.tokenizer import write_tokenizer
 from slm_export.calibration import CalibrationSet, EvaluationSet
 from slm_export.errors import InputError
-from slm_export.parity.outputs import Outputs, save_outputs
+from slm_export.outputs import Outputs, save_outputs
 from slm_export.parity.probes import Probes, lowering_rows
 from slm_export.quantization import compressed as compression
-from slm_export.quantization import plan as plans
+from slm_export.quantization import schemes
 from slm_export.quantization.compressed import Compressed
-from slm_export.quantization.plan import QuantPlan
 from slm_export.quantization.sensitivity import activation_harm
+from slm_export.quantplan import QuantPlan
 from slm_export.records import from_json, record, to_json, write_json
 from slm_export.sources import Reference, SourceInfo
+from slm_export.sources.tokenizer import write_tokenizer
 
 Progress = Callable[[str, int, int], None]
-HARM_SAMPLES = 64  # calibration samples that rank Linears; each is answered once per Linear
 
 
 @record
@@ -136,10 +135,10 @@ def _plans(job: PrepareJob, reference: Reference, task: ModuleType, progress: Pr
     layers = compression.find_layers(reference.module)
     made = {}
     for format, needs in job.formats.items():
-        plan = plans.make(needs.scheme, layers, activations=needs.activations)
+        plan = schemes.make(needs.scheme, layers, activations=needs.activations)
         if plan.quantizes_activations and len(needs.activations) > 1:
             harm = _harm(job, reference, task, plan, needs.activations[0], progress)
-            plan = plans.make(needs.scheme, layers, activations=needs.activations, harm=harm)
+            plan = schemes.make(needs.scheme, layers, activations=needs.activations, harm=harm)
         made[format] = plan
     return made
 
@@ -148,19 +147,14 @@ def _harm(
     job: PrepareJob, reference: Reference, task: ModuleType, plan: QuantPlan, granularity: str, progress: Progress
 ) -> dict[str, float]:
     assert job.calibration is not None, "the pipeline refuses schemes that need calibration without it"
-    samples = job.calibration.samples[:: _stride(len(job.calibration.samples))]
     tensors = compression.quantize_layers(reference, plan)
     return activation_harm(
         Compressed(module=reference.module, plan=plan, tensors=tensors),
         task,
-        reference.encode([s.text for s in samples]),
+        reference.encode([s.text for s in job.calibration.samples]),
         granularity=granularity,
         progress=lambda done, total: progress("measuring what activations cost each layer", done, total),
     )
-
-
-def _stride(samples: int) -> int:
-    return max(1, samples // HARM_SAMPLES)
 
 
 class _Eager:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-INPUTS = ("input_ids", "attention_mask")
-OUTPUTS = ("logits",)
+# Names and dimensions, in the order of a .pte's arguments. "batch" and "sequence" vary.
+INPUTS = {"input_ids": ("batch", "sequence"), "attention_mask": ("batch", "sequence")}
+OUTPUTS = {"logits": ("batch", "labels")}
 BATCH = 32
 MASKED = -1e4  # added to the scores of padding; exp() of it is 0 in float32, and it survives int8 and float16
 

@@ -1,6 +1,7 @@
 """Each format and scheme on a tiny seeded model, through the command line and the runtimes themselves."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ CASES = [
     ("executorch", "fp32"), ("executorch", "w8a8-dynamic"), ("tflite", "fp32"), ("tflite", "fp16"),
     ("tflite", "w8a8-dynamic"), ("onnx", "fp32"), ("onnx", "fp16"), ("onnx", "w8a8-dynamic"),
 ]  # fmt: skip
+
+
+BATCHED = {"executorch": ("batch", "sequence"), "tflite": (2, "sequence")}
 
 
 def flags(scheme):
@@ -91,9 +95,36 @@ def test_a_padded_batch_answers_like_its_rows(make_bundle, format):
     apart = np.concatenate([run(session, r) for r in rows])
     assert together.shape == (2, 4) and np.abs(together - apart).max() < 1e-4
     if format != "onnx":
-        assert artifact.batch == 2
+        assert artifact.batch == 2 and [i.shape for i in artifact.inputs] == 2 * [BATCHED[format]]
+        assert artifact.outputs[0].shape == (BATCHED[format][0], 4)
         with pytest.raises(ValueError, match="takes at most"):
             run(session, *rows, rows[0])
+
+
+def test_two_tokens_are_length_enough(tiny, cli):
+    """Shorter than what exporters trace with, and as many as a batch."""
+    args = [*tiny_args(tiny, "dist", "--batch", 2, *flags("fp32"))]
+    args[args.index("--max-length") + 1] = 2
+    cli.ok(*args)
+    for format in ("executorch", "tflite", "onnx"):
+        session, artifact = open_session(cli.folder / "dist/model-linux-x86_64", format)
+        assert artifact.inputs[0].shape[1] == "sequence" and run(session, [2], [2, 3]).shape == (2, 4)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the runner is compiled with g++")
+def test_a_pte_runs_without_torch_as_it_does_with_it(make_bundle, tmp_path, monkeypatch):
+    from slm_export.runtimes import executorch_native
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    bundle = make_bundle(*flags("w8a8-dynamic"))
+    session, artifact = open_session(bundle, "executorch")
+    native = executorch_native.Session(bundle / artifact.path, artifact)
+    for ids in ([2], [2, 9, 11, 25, 3], [2] * MAX_LENGTH):
+        assert np.abs(run(native, ids) - run(session, ids)).max() < 1e-5
+    damaged = tmp_path / "damaged.pte"
+    damaged.write_bytes((bundle / artifact.path).read_bytes()[:3000])
+    with pytest.raises(RuntimeError):
+        run(executorch_native.Session(damaged, artifact), [2])
 
 
 def test_tflite_signatures_share_their_weights(make_bundle):

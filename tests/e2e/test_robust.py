@@ -206,10 +206,25 @@ def test_a_hub_id_is_looked_for_in_the_cache_and_its_absence_told(tiny, cli):
     (repo / "refs/main").write_text(revision)
     env = {"HF_HUB_CACHE": str(cli.folder / "hub"), "HF_HUB_OFFLINE": "1"}
     data = ["--target", "linux-x86_64", "--eval", tiny / "eval.csv", "--scheme", "fp32", "--format", "onnx"]
-    cli.ok("someone/tiny", *data, "--name", "tiny", env=env)
-    assert (cli.folder / "dist/tiny-linux-x86_64/manifest.json").is_file()
+    cli.ok("someone/tiny", *data, env=env)
+    source = json.loads((cli.folder / "dist/tiny-linux-x86_64/manifest.json").read_text())["source"]
+    assert (source["name"], source["hub_id"], source["revision"]) == ("tiny", "someone/tiny", revision)
     done = cli("someone/other", *data, env=env)
     assert done.returncode == 2 and "the hub did not give a model of that name" in done.stderr
+
+
+def test_a_name_that_is_no_file_name_is_refused(tiny, cli):
+    for name in ("org/model", "../x", ".hidden", ""):
+        assert "cannot be part of a folder's name" in complaint(cli, *tiny_args(tiny, "dist", "--name", name))
+
+
+def test_a_checkpoint_with_more_layers_than_its_config_is_refused(tiny, cli):
+    shutil.copytree(tiny / "model", cli.folder / "m")
+    config = json.loads((cli.folder / "m/config.json").read_text())
+    config["num_hidden_layers"] = 1
+    (cli.folder / "m/config.json").write_text(json.dumps(config))
+    text = complaint(cli, "m", "--target", "linux-x86_64", "--calibration", tiny / "calibration.csv")
+    assert "bert.encoder.layer.1." in text and "would be dropped" in text
 
 
 def test_config_file_alone_runs_the_job(tiny, cli):

@@ -46,9 +46,9 @@ def test_the_sources_stale_truncation_is_not_in_the_bundle(run, shared):
     assert read_json(run[1] / "tokenizer" / "tokenizer.json")["truncation"]["max_length"] == 128
 
 
-def test_no_stage_takes_a_gigabyte_above_torch(run):
+def test_no_stage_takes_a_gigabyte_above_torch(run, torch_mb):
     record = read_json(run[1].parent / f"{run[1].name}.run.json")
-    assert max(s["peak_rss_mb"] for s in record["stages"]) < 525 + 1000
+    assert max(s["peak_rss_mb"] for s in record["stages"]) - torch_mb < 1000
 
 
 def test_it_verifies(run):

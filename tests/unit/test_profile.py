@@ -43,8 +43,10 @@ def test_own_profile_extends_and_overrides_key_by_key(tmp_path):
     assert (mine.name, mine.summary, mine.abi) == ("mine", "my phone", base.abi)
     assert mine.shapes.max_length == 64 and mine.shapes.buckets == base.shapes.buckets
     ask = {"task": "text-classification", "scheme": "w8a8-dynamic"}
-    assert mine.limits_for(**ask, format="tflite").bounds == {"flip_rate": 0.02}
-    assert mine.limits_for(**ask, format="onnx") == base.limits_for(**ask, format="onnx"), "a format's own row wins"
+    before = base.limits_for(**ask, format="tflite").bounds
+    assert mine.limits_for(**ask, format="tflite").bounds == before | {"flip_rate": 0.02}, "the other bounds stay"
+    assert mine.limits_for(**ask, format="tflite").why == "a toy"
+    assert mine.limits_for(**ask, format="onnx").bounds["flip_rate"] == 0.007, "a format's own row wins"
 
 
 def test_budgets_are_optional_and_limits_missing_for_a_task_are_none(tmp_path):
@@ -68,13 +70,32 @@ def test_budgets_are_optional_and_limits_missing_for_a_task_are_none(tmp_path):
         ("[[limits]]\ntask = 'text-clasification'\nscheme = 'fp32'\nwhy = 'w'", "did you mean 'text-classification'?"),
         ("[[limits]]\ntask = 'text-classification'\nscheme = 'fp32'\nflip_rat = 1", "did you mean 'flip_rate'?"),
         ("[[limits]]\ntask = 'text-classification'\nscheme = 'fp32'\nflip_rate = 1", "why is missing"),
+        ("[[limits]]\ntask = 'text-classification'\nscheme = 'w8a16'\nwhy = 'w'", "unknown 'w8a16'"),
         ("summary = 3", "summary: must be text"),
+        ("runtimes = 3", "runtimes: must be a table"),
+        ("[runtimes]\nonnx = 3", "runtimes.onnx: must be a table"),
+        ("[runtimes.onnx]\nschemes = 3", "runtimes.onnx.schemes: 3 is not a list"),
+        ("[runtimes.onnx]\npackage = 'onnxruntime-openvino'", "runtimes.onnx.package: unknown 'onnxruntime-openvino'"),
+        ("executors = 3", "executors: must be a list"),
+        ("executors = [['host']]", "executors: unknown ['host']"),
+        ("limits = 3", "limits: must be a list"),
+        ("limits = [3]", "must be a table"),
+        ("[[limits]]\ntask = ['a']", "unknown ['a']"),
+        ("os = ['linux']", "os: unknown ['linux']"),
+        ("name = 'a/b'", "name: 'a/b' cannot be part of a file name"),
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_the_near_miss(tmp_path, text, expected):
     with pytest.raises(UsageError) as caught:
         load(tmp_path, f'extends = "linux-arm64"\n{text}')
     assert expected in str(caught.value)
+
+
+def test_a_row_without_a_metric_is_refused_because_it_would_open_the_gate(tmp_path):
+    row = "[[limits]]\ntask = 'text-classification'\nscheme = 'fp32'\nwhy = 'w'"
+    complete = "name='t'\nsummary='s'\nos='linux'\nisa='i'\nabi='a'\nbundle='directory'\nexecutors=['host']\n"
+    with pytest.raises(UsageError, match="it would let everything pass"):
+        load(tmp_path, complete + row)
 
 
 def test_all_problems_are_told_at_once(tmp_path):

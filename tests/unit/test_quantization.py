@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from slm_export.quantization import activations
-from slm_export.quantization.plan import Layer, make
+from slm_export.quantization.schemes import Layer, make
 from slm_export.quantization.weights import quantize
 
 LAYERS = {

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from slm_export.errors import InputError
-from slm_export.sources import describe, resolve
+from slm_export.sources import Location, describe, resolve
 
 CONFIG = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "no", "1": "yes"},
           "max_position_embeddings": 512}  # fmt: skip
@@ -24,32 +24,32 @@ def write_config(folder, **changes):
 
 
 def test_a_model_is_described_without_loading_it(model):
-    info = describe(model)
+    info = describe(Location(path=model))
     assert (info.name, info.task, info.labels) == ("my-model", "text-classification", ("no", "yes"))
     assert info.max_positions == 512 and info.license is None
     assert set(info.files) == {"config.json", "model.safetensors", "tokenizer.json"}
 
 
 def test_the_hash_covers_weights_and_tokenizer(model):
-    before = describe(model).sha256
+    before = describe(Location(path=model)).sha256
     (model / "model.safetensors").write_bytes(b"other weights")
-    changed = describe(model).sha256
+    changed = describe(Location(path=model)).sha256
     (model / "tokenizer.json").write_text("{ }")
-    assert len({before, changed, describe(model).sha256}) == 3
+    assert len({before, changed, describe(Location(path=model)).sha256}) == 3
 
 
 def test_the_licence_is_the_model_cards(model):
     (model / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\n---\n# Model\n")
-    assert describe(model).license == "apache-2.0"
+    assert describe(Location(path=model)).license == "apache-2.0"
     (model / "README.md").write_text("# Model\nlicense: not front matter\n")
-    assert describe(model).license is None
+    assert describe(Location(path=model)).license is None
 
 
 def test_pickled_weights_are_refused_by_name(model):
     (model / "model.safetensors").unlink()
     (model / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(InputError, match="only pickled weights") as caught:
-        describe(model)
+        describe(Location(path=model))
     assert "pytorch_model.bin" in str(caught.value) and "save_pretrained" in str(caught.value)
 
 
@@ -70,7 +70,7 @@ def test_pickled_weights_are_refused_by_name(model):
 def test_a_model_that_cannot_be_exported_is_told_why(model, change, message):
     write_config(model, **change)
     with pytest.raises(InputError) as caught:
-        describe(model)
+        describe(Location(path=model))
     assert message in str(caught.value)
 
 
@@ -82,17 +82,17 @@ def test_a_model_that_cannot_be_exported_is_told_why(model, change, message):
 def test_a_missing_part_is_named(model, missing, message):
     (model / missing).unlink()
     with pytest.raises(InputError, match=message):
-        describe(model)
+        describe(Location(path=model))
 
 
 def test_a_config_that_is_not_json_is_told(model):
     (model / "config.json").write_text("{")
     with pytest.raises(InputError, match="is not JSON"):
-        describe(model)
+        describe(Location(path=model))
 
 
 def test_a_local_directory_is_itself_and_a_bad_path_is_told(model, tmp_path):
-    assert resolve(str(model)) == model
+    assert resolve(str(model)) == Location(path=model)
     with pytest.raises(InputError, match="there is no directory"):
         resolve(str(tmp_path / "no" / "such" / "model"))
     with pytest.raises(InputError, match="is a file"):

@@ -1,18 +1,12 @@
-"""QuantPlan: how each layer is quantized. A scheme is a named rule that makes a plan; exporters only lower plans."""
+"""Schemes: named rules that make a plan."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from slm_export.quantization.activations import block_size
+from slm_export.quantplan import LayerPlan, QuantPlan
 from slm_export.records import record
-
-# Activation granularities, as fake-quantized in activations.py:
-#   float       not quantized
-#   per-token   int8, asymmetric, one range per token (XNNPACK, LiteRT)
-#   per-tensor  uint8, asymmetric, one range per tensor (ONNX DynamicQuantizeLinear)
-#   per-block   int8, symmetric, one range per block along the input (ONNX MatMulNBits, accuracy level 4)
-ACTIVATIONS = ("float", "per-token", "per-tensor", "per-block")
 
 # An Embedding smaller than this stays float: LiteRT folds position and segment tables into constants, and int8 would
 # save less than 1 % of a usual model.
@@ -21,28 +15,6 @@ SMALLEST_EMBEDDING_BYTES = 2**20
 # Linears are given the finer granularity, most harmed first, until the KL divergence that the rest cause, each alone,
 # sums to this. On MiniLM/Banking77 that takes 6 of 38 Linears, and the flips from .6 to .4 % for a fifth more time.
 TOLERATED_KL = 1e-4
-
-
-@record
-class LayerPlan:
-    bits: int  # of a weight: 32, 16 or 8
-    group: int | None  # weights that share a scale along the input; None: one scale per output channel or row
-    activations: str
-
-
-@record
-class QuantPlan:
-    scheme: str
-    layers: dict[str, LayerPlan]
-
-    def weights_only(self) -> QuantPlan:
-        """The same integers with float activations: the plan of the twin that shows lowering loss alone."""
-        layers = {n: LayerPlan(bits=p.bits, group=p.group, activations="float") for n, p in self.layers.items()}
-        return QuantPlan(scheme=self.scheme, layers=layers)
-
-    @property
-    def quantizes_activations(self) -> bool:
-        return any(p.activations != "float" for p in self.layers.values())
 
 
 @record

@@ -1,0 +1,35 @@
+"""QuantPlan: how each layer is quantized. A scheme makes one (quantization/schemes.py), exporters only lower it.
+
+Granularities of activations, as fake-quantized in quantization/activations.py:
+
+    float       not quantized
+    per-token   int8, asymmetric, one range per token (XNNPACK, LiteRT)
+    per-tensor  uint8, asymmetric, one range per tensor (ONNX DynamicQuantizeLinear)
+    per-block   int8, symmetric, one range per block along the input (ONNX MatMulNBits, accuracy level 4)
+"""
+
+from __future__ import annotations
+
+from slm_export.records import record
+
+
+@record
+class LayerPlan:
+    bits: int  # of a weight: 32, 16 or 8
+    group: int | None  # weights that share a scale along the input; None: one scale per output channel or row
+    activations: str
+
+
+@record
+class QuantPlan:
+    scheme: str
+    layers: dict[str, LayerPlan]
+
+    def weights_only(self) -> QuantPlan:
+        """The same integers with float activations: the plan of the twin that shows lowering loss alone."""
+        layers = {n: LayerPlan(bits=p.bits, group=p.group, activations="float") for n, p in self.layers.items()}
+        return QuantPlan(scheme=self.scheme, layers=layers)
+
+    @property
+    def quantizes_activations(self) -> bool:
+        return any(p.activations != "float" for p in self.layers.values())

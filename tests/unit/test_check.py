@@ -1,0 +1,89 @@
+"""The gate, on outputs made by hand: what no threshold may let pass."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from slm_export import targets
+from slm_export.outputs import Outputs
+from slm_export.parity.check import Run, Truth, check
+from slm_export.parity.report import RuntimeCheck
+
+ROWS, LABELS = 40, 4
+
+
+def outputs():
+    rng = np.random.default_rng(0)
+    rows, probes = (5 * rng.standard_normal((n, LABELS)).astype(np.float32) for n in (ROWS, 3))
+    return Outputs(evaluation=rows, probes=probes, batched_probes=probes)
+
+
+def run(made):
+    return Run(runtime=RuntimeCheck(package="p", version="1", executor="host", loads=True), outputs=made)
+
+
+def judge(artifact, *, format="onnx", scheme="w8a8-dynamic", twin=None):
+    good = outputs()
+    truth = Truth(
+        task="text-classification",
+        labels=tuple("abcd"),
+        label_ids=None,
+        lowering_rows=tuple(range(ROWS)),
+        reference=good,
+        eager=good,
+        weights_only=good,
+    )
+    limits = targets.load("android-arm64").limits_for(task="text-classification", scheme=scheme, format=format)
+    return check(
+        format=format,
+        scheme=scheme,
+        truth=truth,
+        artifact=run(artifact),
+        twin=run(twin or good) if scheme == "w8a8-dynamic" else None,
+        older=(),
+        limits=limits,
+    )
+
+
+def spoiled(field, row, value):
+    good = outputs()
+    array = getattr(good, field).copy()
+    array[row] = value
+    return dataclasses.replace(good, **{field: array})
+
+
+CASES = [(f, s) for f in ("executorch", "tflite", "onnx") for s in ("fp32", "w8a8-dynamic")]
+
+
+@pytest.mark.parametrize(("format", "scheme"), CASES)
+def test_equal_outputs_pass(format, scheme):
+    assert judge(outputs(), format=format, scheme=scheme).verdict == "pass"
+
+
+@pytest.mark.parametrize(("format", "scheme"), CASES)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("field", "what"), [("evaluation", "evaluation row 2"), ("probes", "probe 2"),
+                                             ("batched_probes", "row of the batch 2")])  # fmt: skip
+def test_nan_or_infinity_anywhere_closes_the_gate(format, scheme, field, what, value):
+    report = judge(spoiled(field, 1, value), format=format, scheme=scheme)
+    assert report.verdict == "fail" and what in report.findings[0].message
+
+
+@pytest.mark.parametrize(("format", "scheme"), CASES)
+@pytest.mark.parametrize("field", ["probes", "batched_probes"])
+def test_a_wrong_answer_at_one_shape_closes_the_gate(format, scheme, field):
+    """Short evaluation texts never reach the longest bucket; the probes do."""
+    wrong = -getattr(outputs(), field)[2]
+    report = judge(spoiled(field, 2, wrong), format=format, scheme=scheme)
+    assert report.verdict == "fail" and {f.metric for f in report.findings} & {"probe_cosine_min", "max_abs_error"}
+
+
+def test_a_twin_that_answers_nan_closes_the_gate():
+    assert judge(outputs(), twin=spoiled("probes", 0, np.nan)).verdict == "fail"
+
+
+def test_outputs_of_another_width_close_the_gate():
+    narrow = Outputs(evaluation=np.ones((ROWS, 2), np.float32), probes=np.ones((3, 2), np.float32))
+    report = judge(narrow)
+    assert report.verdict == "fail" and "output has shape [2] where the reference has [4]" in report.findings[0].message
