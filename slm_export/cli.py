@@ -116,9 +116,10 @@ def export(**flags: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file.")
 def verify(bundle: Path, formats: tuple[str, ...], as_json: bool, junit: Path | None) -> None:
-    """Check a bundle's hashes, tokenizer and golden vectors.
+    """Check a bundle's hashes, verdicts, tokenizer and golden vectors.
 
-    Needs numpy and the artifacts' runtimes, not torch. BUNDLE may also be a directory of bundles.
+    Needs numpy and the artifacts' runtimes, not torch (ExecuTorch: torch or a C++ compiler). BUNDLE may also be a
+    directory of bundles.
     """
     from slm_export.commands.verify import run
 

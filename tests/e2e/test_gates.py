@@ -60,10 +60,17 @@ def test_verify_refuses_a_truncated_file_even_with_a_true_hash(cli, bundle, file
     assert refused(cli, bundle, f"golden {file}")
 
 
+@pytest.fixture(scope="module")
+def other_bundle(other_tiny, tmp_path_factory):
+    """The same architecture, fine-tuned otherwise."""
+    folder = tmp_path_factory.mktemp("other")
+    Cli(folder).ok(*tiny_args(other_tiny, "other"))
+    return folder / "other/model-linux-x86_64"
+
+
 @pytest.mark.parametrize("file", FILES.values())
-def test_verify_refuses_weights_of_another_fine_tune(cli, bundle, other_tiny, tmp_path, file):
-    Cli(tmp_path).ok(*tiny_args(other_tiny, "other", "--format", file.split("/")[0]))
-    shutil.copy(tmp_path / "other/model-linux-x86_64" / file, bundle / file)
+def test_verify_refuses_weights_of_another_fine_tune(cli, bundle, other_bundle, file):
+    shutil.copy(other_bundle / file, bundle / file)
     rehash(bundle)
     assert "cosine to the recorded output" in refused(cli, bundle, f"golden {file}")
 
@@ -162,28 +169,31 @@ def poison_onnx(path):
 
 @pytest.fixture(scope="module")
 def judged(tiny, tmp_path_factory):
-    """A run held open after its export, so that a test can break the artifact before it is judged."""
+    """judged(format, damage): export once, break the artifact, and judge it as a run would."""
     from slm_export.pipeline import Listener, _Run
     from slm_export.planning import plan_run
 
-    folder = tmp_path_factory.mktemp("run")
-    model, _, target, *rest = map(str, tiny_args(tiny, folder / "dist", "--format", "onnx"))
-    names = dict(zip((r.removeprefix("--") for r in rest[::2]), rest[1::2], strict=True))
-    flags = {"model": model, "target": target, "calibration": names["calibration"], "eval": names["eval"],
-             "max-length": 24, "output": names["-o"], "format": ("onnx",)}  # fmt: skip
-    plan = plan_run(flags, folder)
-    run = _Run(plan, folder, Listener())
-    prepared = run.prepare()
-    choice = plan.choices[0]
-    artifact, twin = run.export(choice, prepared)
-    saved = (folder / "artifacts" / artifact.path).read_bytes()
+    exported = {}
 
-    def judge(damage=None):
+    def export(format):
+        folder = tmp_path_factory.mktemp("run")
+        data = {"calibration": str(tiny / "calibration.csv"), "eval": str(tiny / "eval.csv")}
+        flags = {"model": str(tiny / "model"), "target": "linux-x86_64", **data, "max-length": 24,
+                 "output": str(folder / "dist"), "format": (format,)}  # fmt: skip
+        plan = plan_run(flags, folder)
+        run = _Run(plan, folder, Listener())
+        artifact, twin = run.export(plan.choices[0], run.prepare())
         path = folder / "artifacts" / artifact.path
+        return path, path.read_bytes(), lambda: run.judge(plan.choices[0], artifact, twin)[1]
+
+    def judge(format, damage=None):
+        if format not in exported:
+            exported[format] = export(format)
+        path, saved, verdict = exported[format]
         path.write_bytes(saved)
         if damage:
             damage(path)
-        return run.judge(choice, artifact, twin)[1]
+        return verdict()
 
     return judge
 
@@ -215,30 +225,32 @@ def rename_output(path):
     onnx.save(model, path)
 
 
-def test_the_gate_is_open_for_the_artifact_as_exported(judged):
-    assert judged().verdict == "pass"
+@pytest.mark.parametrize("format", FILES)
+def test_the_gate_is_open_for_the_artifact_as_exported(judged, format):
+    assert judged(format).verdict == "pass"
 
 
 @pytest.mark.parametrize(
-    ("damage", "expected"),
+    ("format", "damage", "expected"),
     [
-        (poison_onnx, "output"),
-        (truncate, "load"),
-        (swap_two_labels, "flip_rate"),
-        (rename_output, "load"),
+        ("onnx", poison_onnx, "output"),
+        ("onnx", truncate, "load"),
+        ("onnx", swap_two_labels, "flip_rate"),
+        ("onnx", rename_output, "load"),
+        ("tflite", truncate, "load"),
+        ("executorch", truncate, "load"),
     ],
 )
-def test_the_gate_closes_on_a_broken_artifact(judged, damage, expected):
-    report = judged(damage)
+def test_the_gate_closes_on_a_broken_artifact(judged, format, damage, expected):
+    report = judged(format, damage)
     assert report.verdict == "fail"
     assert expected in {f.metric for f in report.findings}, report.findings
     assert all(f.message and f.advice for f in report.findings)
 
 
-def test_the_gate_closes_on_another_fine_tune(judged, other_tiny, tmp_path):
-    Cli(tmp_path).ok(*tiny_args(other_tiny, "other", "--format", "onnx"))
-    other = tmp_path / "other/model-linux-x86_64/onnx/model.onnx"
-    report = judged(lambda path: shutil.copy(other, path))
+@pytest.mark.parametrize("format", FILES)
+def test_the_gate_closes_on_another_fine_tune(judged, other_bundle, format):
+    report = judged(format, lambda path: shutil.copy(other_bundle / FILES[format], path))
     assert report.verdict == "fail" and "cosine_mean" in {f.metric for f in report.findings}
 
 

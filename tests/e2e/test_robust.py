@@ -176,7 +176,7 @@ def test_a_model_whose_weights_do_not_fit_its_config_is_refused(tiny, cli):
     config["num_hidden_layers"] = 3
     (cli.folder / "m/config.json").write_text(json.dumps(config))
     text = complaint(cli, "m", "--target", "linux-x86_64", "--calibration", tiny / "calibration.csv")
-    assert "do not fill the model" in text and "random numbers" in text
+    assert "are not those of the model" in text and "random numbers" in text
 
 
 def test_a_reference_that_answers_nan_is_refused(tiny, cli):
