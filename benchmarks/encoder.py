@@ -22,10 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from slm_export import runtimes
+from slm_export import metrics, runtimes
 from slm_export.artifact import Artifact
 from slm_export.outputs import Array
-from slm_export.parity import metrics
 from slm_export.records import from_json
 from slm_export.report.table import columns
 

@@ -14,6 +14,7 @@ SCHEMES = {
 
 TASKS = {
     "text-classification": "one label per text",
+    "token-classification": "one tag per word",
 }
 
 # Every value a parity report holds. A profile's limits row may bound each of them; the sign says on which side.
@@ -26,8 +27,9 @@ METRICS = {
     "kl_mean": ("<=", "mean KL divergence of the artifact's answer distribution from the reference's, nats"),
     "lowering_max_abs_error": ("<=", "largest difference of the weight-only twin to the compressed eager model"),
     "eager_cosine_gap": ("<=", "how far cosine_mean lies below the compressed eager model's own"),
-    "flip_rate": ("<=", "share of samples whose label is not the reference's"),
+    "flip_rate": ("<=", "share of answers (labels of texts, tags of words) that are not the reference's"),
     "accuracy_drop": ("<=", "the reference's accuracy minus the artifact's, 0 to 1"),
+    "span_f1_drop": ("<=", "the F1 of whole entities (seqeval) of the reference minus the artifact's, 0 to 1"),
 }
 
 

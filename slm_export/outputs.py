@@ -1,7 +1,12 @@
-"""Outputs on their way between stages: arrays in an .npz."""
+"""What goes into a model and what comes out, on their way between stages.
+
+Every sample's output is a matrix float32 [rows, width], whatever the task: one row for a classifier or an embedder, one
+per token for a tagger. Rows of padding are never kept.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +15,70 @@ import numpy.typing as npt
 from slm_export.records import record
 
 Array = npt.NDArray[np.float32]
+Matrices = tuple[Array, ...]
+
+
+@record
+class Tokens:
+    """One sample as the model takes it, unpadded.
+
+    `positions` are the tokens whose outputs answer, where not all do: of a tagger's sample the first token of each
+    word, -1 for a word without one.
+    """
+
+    input_ids: tuple[int, ...]
+    positions: tuple[int, ...] | None = None
+
+
+@record
+class Inputs:
+    """What models are run on: the evaluation samples; probes of one token, a typical sample and the maximum length; and
+    the evaluation rows that lowering is judged by."""
+
+    evaluation: tuple[Tokens, ...]
+    probes: tuple[Tokens, ...]
+    lowering_rows: tuple[int, ...]
 
 
 @record
 class Outputs:
-    """What one model gave: evaluation rows [samples, outputs], and the probes [probes, outputs].
+    """What one model gave for the evaluation samples, and for the probes.
 
     `batched_probes` are the same probes run as one padded batch, where the artifact takes batches.
     """
 
-    evaluation: Array
-    probes: Array
-    batched_probes: Array | None = None
+    evaluation: Matrices
+    probes: Matrices
+    batched_probes: Matrices | None = None
 
 
 def save_outputs(path: Path, outputs: Outputs) -> None:
-    arrays = {k: v for k in ("evaluation", "probes", "batched_probes") if (v := getattr(outputs, k)) is not None}
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    for name in ("evaluation", "probes", "batched_probes"):
+        matrices = getattr(outputs, name)
+        if matrices is not None:
+            arrays[f"{name}.shapes"] = np.array([m.shape for m in matrices], np.int64).reshape(-1, 2)
+            arrays[f"{name}.values"] = np.concatenate([m.ravel() for m in matrices] or [np.zeros(0, np.float32)])
     with path.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def load_outputs(path: Path) -> Outputs:
     with np.load(path, allow_pickle=False) as file:
-        return Outputs(**{k: file[k] for k in file.files})
+        names = [n.removesuffix(".shapes") for n in file.files if n.endswith(".shapes")]
+        return Outputs(**{n: _matrices(file[f"{n}.shapes"], file[f"{n}.values"]) for n in names})
+
+
+def _matrices(shapes: npt.NDArray[np.int64], values: Array) -> Matrices:
+    ends = np.cumsum(shapes.prod(axis=1))
+    return tuple(
+        values[end - rows * width : end].reshape(rows, width) for (rows, width), end in zip(shapes, ends, strict=True)
+    )
+
+
+def all_rows(matrices: Sequence[Array], *, fill: float = 0.0) -> Array:
+    """Every row of every matrix [rows, widest]; narrower ones are filled up."""
+    if not matrices:
+        return np.zeros((0, 0), np.float32)
+    width = max(m.shape[1] for m in matrices)
+    return np.concatenate([np.pad(m, ((0, 0), (0, width - m.shape[1])), constant_values=fill) for m in matrices])

@@ -14,7 +14,7 @@ from slm_export.bundle.write import write_bundle
 from slm_export.config import Choice
 from slm_export.errors import BudgetError, ExportError, OutOfMemoryError, ParityError, SlmExportError
 from slm_export.exporters.common import ExportRequest
-from slm_export.outputs import load_outputs
+from slm_export.outputs import Inputs, load_outputs
 from slm_export.parity.check import Run, Truth, check
 from slm_export.parity.report import ParityReport, RuntimeCheck
 from slm_export.planning import RunPlan
@@ -183,19 +183,20 @@ class _Run:
         return (replace(run.runtime, loads=not wrong, refused=wrong or None),)
 
     def truth(self, format: str) -> Truth:
+        inputs = self.inputs()
         return Truth(
             task=self.plan.source.task,
             labels=self.plan.source.labels,
-            label_ids=self.plan.evaluation.label_ids,
-            lowering_rows=tuple(self.ids()["lowering_rows"]),
+            targets=self.plan.evaluation.targets,
+            tokens=inputs.evaluation,
+            lowering_rows=inputs.lowering_rows,
             reference=load_outputs(self.work / "reference.npz"),
             eager=load_outputs(self.work / f"eager-{format}.npz"),
             weights_only=load_outputs(self.work / f"weights-only-{format}.npz"),
         )
 
-    def ids(self) -> dict[str, Any]:
-        ids: dict[str, Any] = read_json(self.work / "ids.json")
-        return ids
+    def inputs(self) -> Inputs:
+        return from_json(Inputs, read_json(self.work / "inputs.json"))
 
     def run(
         self,
@@ -206,12 +207,13 @@ class _Run:
         rows: tuple[int, ...] | None = None,
         python: Path | None = None,
     ) -> Run:
-        ids = self.ids()
+        inputs = self.inputs()
         job = ExecuteJob(
             artifact=artifact,
             path=str(self.work / "artifacts" / artifact.path),
-            ids=ids["evaluation"] if rows is None else tuple(ids["evaluation"][r] for r in rows),
-            probes=ids["probes"],
+            task=self.plan.source.task,
+            samples=inputs.evaluation if rows is None else tuple(inputs.evaluation[r] for r in rows),
+            probes=inputs.probes,
             outputs=str(self.work / f"{name}.npz"),
         )
         version = spec.oldest if python else spec.version

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slm_export import calibration, config, doctor, exporters, oldest, sources, targets
+from slm_export import calibration, config, doctor, exporters, oldest, sources, targets, tasks
 from slm_export.calibration import CalibrationSet, EvaluationSet
 from slm_export.config import Choice, Setting, Shape
 from slm_export.errors import InputError, UsageError
@@ -52,7 +52,7 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     doctor.require(c.format for c in choices if not c.refused)
     _require_limits(choices, profile, source.task)
     shape, resolved = config.shapes(settings, profile, source.max_positions)
-    chosen, judge = calibration.load(_data_options(settings), source.labels)
+    chosen, judge = calibration.load(_data_options(settings, tasks.get(source.task).SAMPLES), source.labels)
     _require_calibration(choices, chosen)
     return RunPlan(
         settings={**settings, **resolved},
@@ -80,11 +80,12 @@ def _source(settings: Mapping[str, Setting]) -> SourceInfo:
     return sources.describe(sources.resolve(model, revision=_value(settings, "revision")), name=name)
 
 
-def _data_options(settings: Mapping[str, Setting]) -> calibration.DataOptions:
+def _data_options(settings: Mapping[str, Setting], kind: str) -> calibration.DataOptions:
     files = {k: Path(settings[k].value) if k in settings else None for k in ("calibration", "eval")}
     return calibration.DataOptions(
         calibration=files["calibration"],
         evaluation=files["eval"],
+        kind=kind,
         text_column=_value(settings, "text-column"),
         label_column=_value(settings, "label-column"),
         size=settings["calibration-samples"].value,

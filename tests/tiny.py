@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 LABELS = ("fruit", "metal", "music", "water")
 KEYS = {"fruit": ("apple", "pear"), "metal": ("iron", "zinc"), "music": ("song", "drum"), "water": ("rain", "sea")}
@@ -31,13 +34,56 @@ def write_csv(path: Path, *, seed: int, rows: int) -> None:
         writer.writerows(sentences(seed=seed, rows=rows))
 
 
+def write_tags(path: Path, *, seed: int, rows: int) -> None:
+    """JSONL of words and tags: every key word is an entity of its label, two in a row are one."""
+    with path.open("w", encoding="utf-8") as file:
+        for text, _ in sentences(seed=seed, rows=rows):
+            file.write(json.dumps({"tokens": text.split(), "tags": tags_of(text.split())}) + "\n")
+
+
+def tags_of(words: list[str]) -> list[str]:
+    kinds = [next((label for label, keys in KEYS.items() if w in keys), "") for w in words]
+    return ["O" if not kind else ("I-" if i and kinds[i - 1] == kind else "B-") + kind for i, kind in enumerate(kinds)]
+
+
 def make_tiny_model(folder: Path, *, seed: int, layers: int = 2) -> None:
-    """Train and save a Hugging Face directory; the same seed gives the same weights."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+    """Train and save a classifier's Hugging Face directory; the same seed gives the same weights."""
+    from transformers import BertForSequenceClassification
+
+    pairs = sentences(seed=seed + 100, rows=400)
+    tokenizer = _tokenizer()
+    batch = tokenizer([t for t, _ in pairs], padding=True, return_tensors="pt")
+    targets = [LABELS.index(label) for _, label in pairs]
+    _train(BertForSequenceClassification, LABELS, batch, targets, seed=seed, layers=layers).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def make_tiny_tagger(folder: Path, *, seed: int) -> None:
+    """The same for a token classifier."""
+    from transformers import BertForTokenClassification
+
+    tags = ["O", *(f"{prefix}-{label}" for label in LABELS for prefix in "BI")]
+    texts = [t.split() for t, _ in sentences(seed=seed + 100, rows=400)]
+    tokenizer = _tokenizer()
+    batch = tokenizer(texts, is_split_into_words=True, padding=True, return_tensors="pt")
+    targets = [
+        [-100 if w is None else tags.index(tags_of(words)[w]) for w in batch.word_ids(i)]
+        for i, words in enumerate(texts)
+    ]
+    _train(BertForTokenClassification, tags, batch, targets, seed=seed, layers=2).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _tokenizer() -> Any:
+    from transformers import BertTokenizer
 
     words = [*SPECIAL, *FILLER, *(k for keys in KEYS.values() for k in keys)]
-    tokenizer = BertTokenizer(vocab={w: i for i, w in enumerate(words)}, do_lower_case=True, model_max_length=64)
+    return BertTokenizer(vocab={w: i for i, w in enumerate(words)}, do_lower_case=True, model_max_length=64)
+
+
+def _train(kind: Any, labels: Sequence[str], batch: Any, targets: list[Any], *, seed: int, layers: int) -> Any:
+    import torch
+    from transformers import BertConfig
 
     torch.manual_seed(seed)
     config = BertConfig(
@@ -50,19 +96,16 @@ def make_tiny_model(folder: Path, *, seed: int, layers: int = 2) -> None:
         max_position_embeddings=64,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-        id2label=dict(enumerate(LABELS)),
-        label2id={name: i for i, name in enumerate(LABELS)},
+        id2label=dict(enumerate(labels)),
+        label2id={name: i for i, name in enumerate(labels)},
     )
-    model = BertForSequenceClassification(config)
-    pairs = sentences(seed=seed + 100, rows=400)
-    batch = tokenizer([t for t, _ in pairs], padding=True, return_tensors="pt")
-    target = torch.tensor([LABELS.index(label) for _, label in pairs])
+    model = kind(config)
+    target = torch.tensor(targets).flatten()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(40):
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        loss = torch.nn.functional.cross_entropy(logits, target)
+        loss = torch.nn.functional.cross_entropy(logits.reshape(len(target), -1), target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    model.eval().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    return model.eval()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 
 import numpy as np
 
 from slm_export.bundle.manifest import Golden, GoldenOutputs, GoldenSample
-from slm_export.outputs import Array
+from slm_export.calibration import Sample
+from slm_export.outputs import Array, Matrices, Tokens
 
 SAMPLES = 8
 
@@ -17,47 +19,63 @@ MIN_COSINE = {"fp32": 0.9999, "fp16": 0.9999}
 MIN_COSINE_QUANTIZED = 0.99
 
 
-def choose(reference: Array, lengths: Sequence[int], answers: Sequence[Array]) -> list[int]:
+def choose(task: ModuleType, tokens: Sequence[Tokens], reference: Matrices, artifacts: Sequence[Matrices]) -> list[int]:
     """Rows for golden vectors, spread over the lengths, whose answer is safe.
 
-    Safe: every artifact agrees with the reference, and the reference's best logit leads the second by no less than
-    half of all samples do, so that another host's rounding does not turn it.
+    Safe: every artifact agrees with the reference, and the reference's answer is as far from another as half of all
+    samples' are, so that another host's rounding does not turn it.
     """
-    top = np.sort(reference, axis=1)[:, -2:]
-    margin = top[:, 1] - top[:, 0]
-    best = reference.argmax(axis=1)
-    agreed = np.all([a.argmax(axis=1) == best for a in answers], axis=0)
-    safe = [i for i in range(len(reference)) if agreed[i] and margin[i] >= np.median(margin)]
-    pool = sorted(safe or range(len(reference)), key=lambda i: (lengths[i], i))
+    margins = [task.margin(m, t) for m, t in zip(reference, tokens, strict=True)]
+    middle = float(np.median(margins))
+    safe = [
+        i
+        for i, margin in enumerate(margins)
+        if margin >= middle and all(_same(task, tokens[i], reference[i], a[i]) for a in artifacts)
+    ]
+    pool = sorted(safe or range(len(reference)), key=lambda i: (len(tokens[i].input_ids), i))
     step = max(1.0, (len(pool) - 1) / max(1, SAMPLES - 1))
     return sorted({pool[min(len(pool) - 1, round(k * step))] for k in range(SAMPLES)})
 
 
+def _same(task: ModuleType, tokens: Tokens, a: Array, b: Array) -> bool:
+    numbers = [str(n) for n in range(a.shape[1])]
+    same: bool = task.answer(a, tokens, numbers) == task.answer(b, tokens, numbers)
+    return same
+
+
 def golden(
     *,
-    output: str,
+    task: ModuleType,
     rows: Sequence[int],
-    texts: Sequence[str],
-    ids: Sequence[Sequence[int]],
+    samples: Sequence[Sample],
+    tokens: Sequence[Tokens],
     labels: Sequence[str],
-    reference: Array,
-    artifacts: dict[str, tuple[str, Array]],
+    reference: Matrices,
+    artifacts: dict[str, tuple[str, Matrices]],
 ) -> Golden:
     """`artifacts` is {path: (scheme, outputs of every evaluation row)}."""
-    samples = [
-        GoldenSample(
-            text=texts[r],
-            input_ids=tuple(ids[r]),
-            label=labels[int(reference[r].argmax())],
-            reference=tuple(float(v) for v in reference[r]),
-        )
-        for r in rows
-    ]
-    outputs = {
-        path: GoldenOutputs(
-            outputs=tuple(tuple(float(v) for v in values[r]) for r in rows),
-            min_cosine=MIN_COSINE.get(scheme, MIN_COSINE_QUANTIZED),
-        )
-        for path, (scheme, values) in artifacts.items()
-    }
-    return Golden(output=output, samples=tuple(samples), artifacts=outputs)
+    return Golden(
+        outputs=tuple(task.OUTPUTS),
+        samples=tuple(
+            GoldenSample(
+                text=samples[r].text,
+                words=samples[r].words,
+                input_ids=tokens[r].input_ids,
+                positions=tokens[r].positions,
+                answer=task.answer(reference[r], tokens[r], labels),
+                reference=_nested(reference[r]),
+            )
+            for r in rows
+        ),
+        artifacts={
+            path: GoldenOutputs(
+                outputs=tuple(_nested(matrices[r]) for r in rows),
+                min_cosine=MIN_COSINE.get(scheme, MIN_COSINE_QUANTIZED),
+            )
+            for path, (scheme, matrices) in artifacts.items()
+        },
+    )
+
+
+def _nested(matrix: Array) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(v) for v in row) for row in matrix)

@@ -13,6 +13,7 @@ from slm_export.records import from_json, read_json, record, to_json
 from slm_export.requirements import EXPORT_NEEDS, installed_version
 
 SCHEMA = 1
+Rows = tuple[tuple[float, ...], ...]
 
 
 @record
@@ -101,23 +102,27 @@ def versions(formats: Iterable[str]) -> dict[str, str]:
 
 @record
 class GoldenSample:
+    """`words` and `positions` are a tagger's; `answer` is the reference's: a label, or a tag for each word."""
+
     text: str
+    words: tuple[str, ...] = ()
     input_ids: tuple[int, ...]
-    label: str  # the reference's answer, by name
-    reference: tuple[float, ...]
+    positions: tuple[int, ...] | None = None
+    answer: Any
+    reference: Rows
 
 
 @record
 class GoldenOutputs:
     """What an artifact gave for each golden sample, and how far another host's output may lie from it."""
 
-    outputs: tuple[tuple[float, ...], ...]
+    outputs: tuple[Rows, ...]
     min_cosine: float
 
 
 @record
 class Golden:
-    output: str  # the output's name
+    outputs: tuple[str, ...]  # the outputs' names
     samples: tuple[GoldenSample, ...]
     artifacts: dict[str, GoldenOutputs]  # by the artifact's path
 

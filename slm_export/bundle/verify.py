@@ -10,9 +10,19 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from slm_export import tasks
 from slm_export.artifact import file_record
-from slm_export.bundle.manifest import ArtifactEntry, Golden, GoldenOutputs, Manifest, read_golden, read_manifest
+from slm_export.bundle.manifest import (
+    ArtifactEntry,
+    Golden,
+    GoldenOutputs,
+    GoldenSample,
+    Manifest,
+    read_golden,
+    read_manifest,
+)
 from slm_export.errors import DependencyError, ExportError, VerificationError, first_line
+from slm_export.outputs import Tokens
 from slm_export.parity.report import ParityReport, rejudge
 from slm_export.records import from_json, read_json, record, to_json
 from slm_export.requirements import RUN_NEEDS
@@ -117,7 +127,8 @@ def _tokenizer_check(bundle: Path, manifest: Manifest, golden: Golden) -> Check:
         tokenizer = Tokenizer.from_file(str(bundle / manifest.tokenizer.files[0]))
     except Exception as err:  # the Rust library raises plain Exception
         return Check(name="tokenizer", ok=False, detail=f"tokenizer.json does not load: {err}")
-    wrong = [s.text for s in golden.samples if tuple(tokenizer.encode(s.text).ids) != s.input_ids]
+    task = tasks.get(manifest.task)
+    wrong = [s.text for s in golden.samples if tuple(task.retokenize(tokenizer, s)) != s.input_ids]
     detail = f"other ids for {wrong[0]!r}" if wrong else f"{len(golden.samples)} golden texts give their ids"
     return Check(name="tokenizer", ok=not wrong, detail=detail)
 
@@ -142,8 +153,9 @@ def _golden_check(bundle: Path, manifest: Manifest, golden: Golden, entry: Artif
         job = {
             "artifact": to_json(artifact),
             "path": str((bundle / artifact.path).resolve()),
-            "ids": [s.input_ids for s in golden.samples],
-            "probes": [golden.samples[0].input_ids],
+            "task": manifest.task,
+            "samples": to_json([_tokens(s) for s in golden.samples]),
+            "probes": [],
             "outputs": str(Path(folder) / "outputs.npz"),
         }
         try:
@@ -159,29 +171,33 @@ def _golden_check(bundle: Path, manifest: Manifest, golden: Golden, entry: Artif
     )
 
 
+def _tokens(sample: GoldenSample) -> Tokens:
+    return Tokens(input_ids=sample.input_ids, positions=sample.positions)
+
+
 def _differences(npz: Path, manifest: Manifest, golden: Golden, expected: GoldenOutputs) -> list[str]:
     import numpy as np
 
-    from slm_export.outputs import load_outputs
-    from slm_export.parity.metrics import cosine
+    from slm_export.metrics import cosine
+    from slm_export.outputs import all_rows, load_outputs
 
+    task = tasks.get(manifest.task)
     got = load_outputs(npz).evaluation
-    recorded = np.array(expected.outputs, np.float32)
-    if got.shape != recorded.shape:
-        return [f"outputs of shape {list(got.shape)}, recorded {list(recorded.shape)}"]
-    if got.shape[1] != len(manifest.labels):
-        return [f"{got.shape[1]} outputs, {len(manifest.labels)} labels in the manifest"]
+    recorded = [np.array(m, np.float32) for m in expected.outputs]
+    for a, b in zip(recorded, got, strict=True):
+        if a.shape != b.shape:
+            return [f"outputs of shape {list(b.shape)}, recorded {list(a.shape)}"]
+    if manifest.labels and got[0].shape[1] != len(manifest.labels):
+        return [f"{got[0].shape[1]} outputs, {len(manifest.labels)} labels in the manifest"]
     wrong = []
-    lowest = float(cosine(recorded, got).min())
+    lowest = float(cosine(all_rows(recorded), all_rows(got)).min())
     if not lowest >= expected.min_cosine:
         wrong.append(f"cosine to the recorded output {lowest:.6f}, must be >= {expected.min_cosine}")
-    answers = [
-        manifest.labels[int(i)] if not np.isnan(r).any() else "NaN" for i, r in zip(got.argmax(1), got, strict=True)
-    ]
-    changed = [(s, a) for s, a in zip(golden.samples, answers, strict=True) if a != s.label]
+    answers = [task.answer(m, _tokens(s), manifest.labels) for m, s in zip(got, golden.samples, strict=True)]
+    changed = [(s, a) for s, a in zip(golden.samples, answers, strict=True) if a != s.answer]
     if changed:
         sample, answer = changed[0]
         wrong.append(
-            f"{len(changed)} labels differ, first {answer!r} for {sample.text[:40]!r}, recorded {sample.label!r}"
+            f"{len(changed)} answers differ, first {answer!r} for {sample.text[:40]!r}, recorded {sample.answer!r}"
         )
     return wrong

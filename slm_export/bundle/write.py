@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from slm_export import tasks
 from slm_export.artifact import FileRecord, file_record
 from slm_export.bundle.golden import choose, golden
 from slm_export.bundle.manifest import ArtifactEntry, Manifest, SourceEntry, TokenizerEntry, manifest_json, versions
-from slm_export.outputs import Array, load_outputs
-from slm_export.records import read_json, write_json
+from slm_export.outputs import Inputs, Matrices, load_outputs
+from slm_export.records import from_json, read_json, write_json
 from slm_export.results import FormatResult, RunResult
 from slm_export.stages.prepare import Prepared
 
@@ -63,20 +64,19 @@ def _move_artifacts(passed: Sequence[FormatResult], source: Path, target: Path) 
 
 
 def _write_golden(result: RunResult, passed: Sequence[FormatResult], work: Path, target: Path) -> None:
-    ids = read_json(work / "ids.json")["evaluation"]
-    texts = [s.text for s in result.plan.evaluation.samples]
+    task = tasks.get(result.plan.source.task)
+    tokens = from_json(Inputs, read_json(work / "inputs.json")).evaluation
     reference = load_outputs(work / "reference.npz").evaluation
-    outputs: dict[str, tuple[str, Array]] = {}
+    outputs: dict[str, tuple[str, Matrices]] = {}
     for done in passed:
         assert done.artifact is not None
-        rows = load_outputs(work / f"execute-{done.format}.npz").evaluation
-        outputs[done.artifact.path] = (done.artifact.scheme, rows)
-    chosen = choose(reference, [len(i) for i in ids], [rows for _, rows in outputs.values()])
+        matrices = load_outputs(work / f"execute-{done.format}.npz").evaluation
+        outputs[done.artifact.path] = (done.artifact.scheme, matrices)
     vectors = golden(
-        output=passed[0].artifact.outputs[0].name if passed[0].artifact else "",
-        rows=chosen,
-        texts=texts,
-        ids=ids,
+        task=task,
+        rows=choose(task, tokens, reference, [matrices for _, matrices in outputs.values()]),
+        samples=result.plan.evaluation.samples,
+        tokens=tokens,
         labels=result.plan.source.labels,
         reference=reference,
         artifacts=outputs,

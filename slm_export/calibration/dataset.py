@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from slm_export.calibration.samples import DataFile, Sample, label_ids, read_samples
+from slm_export.calibration.labels import targets
+from slm_export.calibration.samples import DataFile, Sample, read_samples
 from slm_export.calibration.sampling import overlap, stratified
 from slm_export.errors import InputError
 from slm_export.records import record, to_json
@@ -37,13 +38,14 @@ class EvaluationSet:
     sha256: str
     held_out: bool  # taken from the calibration file because no evaluation file was given
     samples: tuple[Sample, ...]
-    label_ids: tuple[int, ...] | None  # indices of the model's labels; None: the file has none
+    targets: tuple[tuple[int, ...], ...] | None  # of each sample indices of the model's labels; None: the file has none
 
 
 @record
 class DataOptions:
     calibration: Path | None
     evaluation: Path | None
+    kind: str = "text"  # of samples.KINDS
     text_column: str | None = None
     label_column: str | None = None
     size: int = 128
@@ -73,7 +75,7 @@ def load(options: DataOptions, labels: Sequence[str]) -> tuple[CalibrationSet | 
 def _read(path: Path | None, options: DataOptions) -> DataFile | None:
     if path is None:
         return None
-    return read_samples(path, text_column=options.text_column, label_column=options.label_column)
+    return read_samples(path, kind=options.kind, text_column=options.text_column, label_column=options.label_column)
 
 
 def _choose(data: DataFile, judge: EvaluationSet, options: DataOptions) -> CalibrationSet:
@@ -98,7 +100,7 @@ def _evaluation_set(
         sha256=data.sha256,
         held_out=held_out,
         samples=tuple(samples),
-        label_ids=label_ids(samples, labels, file=data.name),
+        targets=targets(samples, labels, file=data.name),
     )
 
 

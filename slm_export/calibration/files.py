@@ -1,4 +1,4 @@
-"""Data files to rows: CSV, TSV, JSONL, TXT and Parquet, each row with the line (or record) it came from."""
+"""Data files to rows: CSV, TSV, JSONL, TXT, CoNLL and Parquet, each row with the line (or record) it came from."""
 
 from __future__ import annotations
 
@@ -101,6 +101,22 @@ def _txt(path: Path) -> Iterator[Row]:
             yield Row(line=line, values={"text": text})
 
 
+def _conll(path: Path) -> Iterator[Row]:
+    """One word a line, its tag the last field; an empty line ends a sentence, a -DOCSTART- line is none."""
+    start, sentence = 1, list[list[str]]()
+    for line, text in enumerate([*_text(path).split("\n"), ""], 1):
+        fields = text.split()
+        if fields and fields[0] != "-DOCSTART-":
+            start = start if sentence else line
+            sentence.append(fields)
+        elif sentence:
+            alone = next((start + i for i, f in enumerate(sentence) if len(f) < 2), None)
+            problem = f"line {alone} has a word and no tag" if alone else None
+            values = {"tokens": [f[0] for f in sentence], "tags": [f[-1] for f in sentence]}
+            yield Row(line=start, values={} if problem else values, problem=problem)
+            sentence = []
+
+
 def _parquet(path: Path) -> Iterator[Row]:
     try:
         import pyarrow
@@ -120,5 +136,6 @@ READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".tsv": _delimited("\t"),
     ".jsonl": _jsonl,
     ".txt": _txt,
+    ".conll": _conll,
     ".parquet": _parquet,
 }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from slm_export.records import record
 
 TEXT_COLUMNS = ("text", "sentence", "utterance", "query", "question", "content", "message", "input", "review")
 LABEL_COLUMNS = ("label", "category", "intent", "class", "target", "label_text", "y")
+WORD_COLUMNS = ("tokens", "words", *TEXT_COLUMNS)
+TAG_COLUMNS = ("tags", "ner_tags", "labels")
 PAIR_COLUMNS = ("text_pair", "sentence2", "text_b", "hypothesis")
 SHOWN = 10  # bad rows listed in a message
 
@@ -26,6 +27,9 @@ Calibration and evaluation files
   label     one column of labels, optional for calibration; with it the sample is stratified and the
             evaluation measures accuracy. The model's label names, or their numbers. Found by name:
             {", ".join(LABEL_COLUMNS)}; or name it with --label-column.
+  words     for taggers, in place of the two: {", ".join(WORD_COLUMNS[:2])} and {", ".join(TAG_COLUMNS)}, each a list
+            (.jsonl, .parquet) or words with white space between them; or a .conll file, one word a line with
+            its tag last, sentences apart by an empty line. Tags are the model's label names or their numbers.
   rows      a row that cannot be read, or has no text or label, stops the run and is named by file and
             line. Rows that are also in the evaluation set are reported and not used for calibration
             (--allow-overlap uses them all the same).
@@ -36,9 +40,13 @@ Calibration and evaluation files
 
 @record
 class Sample:
+    """`words` and `tags` (label names or numbers) are those of a tagger's sample, whose text is the words joined."""
+
     line: int
     text: str
     label: str | None = None
+    words: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
 
 
 @record
@@ -52,8 +60,10 @@ class DataFile:
     samples: tuple[Sample, ...]
 
 
-def read_samples(path: Path, *, text_column: str | None = None, label_column: str | None = None) -> DataFile:
-    """Read a data file into samples.
+def read_samples(
+    path: Path, *, kind: str = "text", text_column: str | None = None, label_column: str | None = None
+) -> DataFile:
+    """Read a data file into samples of a kind: "text", a text with a label; "words", words with a tag each.
 
     Raises InputError naming every bad row by file and line (the first ten of them), or the columns there are when
     none can be taken for the text.
@@ -67,22 +77,21 @@ def read_samples(path: Path, *, text_column: str | None = None, label_column: st
             where=str(path),
             next_step="name the one column to use with --text-column",
         )
-    text = _column(path, columns, text_column, TEXT_COLUMNS, "--text-column")
+    texts, labels, make = KINDS[kind]
+    text = _column(path, columns, text_column, texts, "--text-column")
     if text is None and any(row.problem is None for row in rows):
         raise InputError(
             f"{path} has no column for the text",
             where=f"columns: {', '.join(columns)}",
-            why=f"none of {', '.join(TEXT_COLUMNS)} is among them",
+            why=f"none of {', '.join(texts)} is among them",
             next_step="name it with --text-column; slm-export --schema prints what a file must hold",
         )
-    label = _column(path, columns, label_column, LABEL_COLUMNS, "--label-column")
-    problems = [(row.line, problem) for row in rows if (problem := _problem(row, text, label))]
+    label = _column(path, columns, label_column, labels, "--label-column")
+    made = [(row.line, row.problem or make(row, str(text), label)) for row in rows]
+    problems = [(line, problem) for line, problem in made if isinstance(problem, str)]
     if problems:
         raise _bad_rows(path, problems)
-    samples = tuple(
-        Sample(line=r.line, text=r.values[str(text)], label=None if label is None else str(r.values[label]))
-        for r in rows
-    )
+    samples = tuple(sample for _, sample in made if isinstance(sample, Sample))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return DataFile(name=path.name, sha256=digest, text_column=str(text), label_column=label, samples=samples)
 
@@ -95,17 +104,51 @@ def _column(path: Path, columns: list[str], named: str | None, known: tuple[str,
     raise InputError(f"{path} has no column {named!r}", where=flag, why=nearest(named, columns))
 
 
-def _problem(row: Row, text: str | None, label: str | None) -> str | None:
-    if row.problem:
-        return row.problem
-    value: Any = row.values.get(str(text))
+def _text_sample(row: Row, text: str, label: str | None) -> Sample | str:
+    """A sample, or what is wrong with the row."""
+    value: Any = row.values.get(text)
     if not isinstance(value, str):
-        return f"column {text!r} is {'missing' if value is None else f'a {type(value).__name__}, not a text'}"
+        return f"column {text!r} is {_kind(value)}, not a text"
     if not value.strip():
         return f"column {text!r} is empty"
-    if label is not None and str(row.values.get(label) if row.values.get(label) is not None else "").strip() == "":
+    if label is None:
+        return Sample(line=row.line, text=value)
+    name = row.values.get(label)
+    if name is None or not str(name).strip():
         return f"column {label!r} is empty"
+    return Sample(line=row.line, text=value, label=str(name))
+
+
+def _words_sample(row: Row, text: str, label: str | None) -> Sample | str:
+    """Words and tags are lists, or texts with white space between them. A sample, or what is wrong with the row."""
+    words = _listed(row.values.get(text))
+    if not words or not all(w.strip() for w in words):
+        return f"column {text!r} is {_kind(row.values.get(text))}, not words"
+    if label is None:
+        return Sample(line=row.line, text=" ".join(words), words=words)
+    tags = _listed(row.values.get(label))
+    if tags is None or len(tags) != len(words):
+        return f"{len(words)} words, {len(tags or ())} tags"
+    return Sample(line=row.line, text=" ".join(words), words=words, tags=tags)
+
+
+def _listed(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        return tuple(value.split())
+    if isinstance(value, list) and all(isinstance(v, (str, int)) for v in value):
+        return tuple(map(str, value))
     return None
+
+
+def _kind(value: Any) -> str:
+    return "missing" if value is None else "empty" if value in ("", []) else f"a {type(value).__name__}"
+
+
+# What a data file may hold: names of the column of the text, of the label, and how a row becomes a sample.
+KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Row, str, str | None], Sample | str]]] = {
+    "text": (TEXT_COLUMNS, LABEL_COLUMNS, _text_sample),
+    "words": (WORD_COLUMNS, TAG_COLUMNS, _words_sample),
+}
 
 
 def _bad_rows(path: Path, problems: list[tuple[int, str]]) -> InputError:
@@ -116,32 +159,3 @@ def _bad_rows(path: Path, problems: list[tuple[int, str]]) -> InputError:
         where="\n         ".join([*shown, *more]),
         next_step="mend or remove these rows; slm-export --schema prints what a row must hold",
     )
-
-
-def label_ids(samples: Sequence[Sample], labels: Sequence[str], *, file: str) -> tuple[int, ...] | None:
-    """The samples' labels as indices into the model's `labels`; None if the samples have no labels.
-
-    A file may hold label names or label numbers. Raises InputError naming the first row whose label the model lacks.
-    """
-    if samples[0].label is None:
-        return None
-    by_name = {name: i for i, name in enumerate(labels)}
-    by_number = {str(i): i for i in range(len(labels))}
-    table = by_name if any(s.label in by_name for s in samples) else by_number
-    unknown = [s for s in samples if s.label not in table]
-    if unknown:
-        first = unknown[0]
-        raise InputError(
-            f"{len(unknown)} of {len(samples)} labels in {file} are not labels of the model",
-            where=f"{file}:{first.line}: {first.label!r}",
-            why=_nearest_label(str(first.label), labels),
-            next_step="use the model's label names or their numbers, or name another column with --label-column",
-        )
-    return tuple(table[str(s.label)] for s in samples)
-
-
-def _nearest_label(label: str, labels: Sequence[str]) -> str:
-    if len(labels) <= 20:
-        return nearest(label, labels)
-    close = difflib.get_close_matches(label, labels, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"the model has {len(labels)} labels, such as {labels[0]!r}"

@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from slm_export import tasks
-from slm_export.outputs import Array, Outputs
-from slm_export.parity import metrics
+from slm_export import metrics, tasks
+from slm_export.outputs import Matrices, Outputs, Tokens, all_rows
 from slm_export.parity.judge import Finding, judge
-from slm_export.parity.report import ClassChange, ParityReport, RuntimeCheck
+from slm_export.parity.report import ParityReport, RuntimeCheck
 from slm_export.records import record
 from slm_export.targets import Limits
+from slm_export.tasks.measured import Judged, Measured
 
+NEED_LABELS = ("accuracy_drop", "span_f1_drop")
 PROBE_NAMES = ("one_token", "typical", "maximum")
 
 
@@ -25,7 +25,8 @@ class Truth:
 
     task: str
     labels: tuple[str, ...]
-    label_ids: tuple[int, ...] | None
+    targets: tuple[tuple[int, ...], ...] | None  # label indices of each evaluation sample
+    tokens: tuple[Tokens, ...]
     lowering_rows: tuple[int, ...]
     reference: Outputs
     eager: Outputs  # the compressed model, activations quantized as the format does
@@ -58,16 +59,14 @@ def check(
     findings = [_refused(r.runtime) for r in (artifact, twin) if r and not r.runtime.loads]
     findings += _output_findings(truth, artifact, twin)
     numbers: dict[str, float] = {}
-    answers: dict[str, float] = {}
-    intervals: dict[str, tuple[float, ...]] = {}
     probes: dict[str, float] = {}
-    classes: dict[str, ClassChange] = {}
+    measured = Measured(answers={}, intervals={}, classes={})
     if not findings and artifact.outputs is not None:
         numbers = _numbers(truth, artifact.outputs, (twin or artifact).outputs)
-        answers, intervals, classes = _answers(truth, artifact.outputs)
+        measured = _measure(truth, artifact.outputs)
         pairs = _probe_pairs(truth.reference, artifact.outputs)
-        probes = {name: metrics.max_abs_error(*pair) for name, pair in pairs.items()}
-        findings = list(judge({**numbers, **answers}, _measurable(limits.bounds, truth)))
+        probes = {name: metrics.max_abs_error(all_rows(a), all_rows(b)) for name, (a, b) in pairs.items()}
+        findings = list(judge({**numbers, **measured.answers}, _measurable(limits.bounds, truth)))
     findings += [_refused(r) for r in older if not r.loads]
     return ParityReport(
         format=format,
@@ -76,11 +75,11 @@ def check(
         lowering_samples=len(truth.lowering_rows),
         runtimes=(artifact.runtime, *older),
         numbers=numbers,
-        answers=answers,
-        intervals=intervals,
+        answers=measured.answers,
+        intervals=measured.intervals,
         noise_floor={k: v for k, v in numbers.items() if k == "lowering_max_abs_error"},
         probes=probes,
-        classes=classes,
+        classes=measured.classes,
         limits=_measurable(limits.bounds, truth),
         limits_why=limits.why,
         findings=tuple(findings),
@@ -90,7 +89,7 @@ def check(
 
 def _measurable(bounds: dict[str, float], truth: Truth) -> dict[str, float]:
     """Without labels there is no accuracy to bound; everything else must be measured."""
-    return {m: b for m, b in bounds.items() if m != "accuracy_drop" or truth.label_ids is not None}
+    return {m: b for m, b in bounds.items() if m not in NEED_LABELS or truth.targets is not None}
 
 
 def _refused(check: RuntimeCheck) -> Finding:
@@ -101,8 +100,11 @@ def _refused(check: RuntimeCheck) -> Finding:
 
 def _output_findings(truth: Truth, *runs: Run | None) -> list[Finding]:
     """What no threshold may allow: outputs of another shape, NaN or infinity, on any row, probe or batch."""
-    outputs = [(run.runtime, run.outputs) for run in runs if run is not None and run.outputs is not None]
-    return [_output_finding(m) for runtime, got in outputs for m in _unusable(truth.reference.probes.shape[1:], got)]
+    findings = []
+    for run in runs:
+        if run is not None and run.outputs is not None:
+            findings += [_output_finding(message) for message in _unusable(truth, run.outputs)]
+    return findings
 
 
 def _output_finding(message: str) -> Finding:
@@ -110,49 +112,56 @@ def _output_finding(message: str) -> Finding:
     return Finding(metric="output", value=math.nan, limit=math.nan, message=message, advice=advice)
 
 
-def _unusable(expected: tuple[int, ...], got: Outputs) -> Iterator[str]:
-    arrays = {"evaluation row": got.evaluation, "probe": got.probes, "row of the batch": got.batched_probes}
-    for what, array in arrays.items():
-        if array is None:
-            continue
-        if array.shape[1:] != expected:
-            yield f"output has shape {list(array.shape[1:])} where the reference has {list(expected)}"
-            return
-        wrong = np.flatnonzero(~np.isfinite(array).all(axis=1))
-        if len(wrong):
-            yield f"the output of {what} {wrong[0] + 1} is NaN or infinite ({len(wrong)} of {len(array)} are)"
+def _unusable(truth: Truth, got: Outputs) -> Iterator[str]:
+    expected = truth.reference
+    whole = len(got.evaluation) == len(expected.evaluation)  # a twin is run on the lowering rows only
+    rows = expected.evaluation if whole else _picked(expected.evaluation, truth.lowering_rows)
+    parts = {"evaluation row": (rows, got.evaluation), "probe": (expected.probes, got.probes)}
+    if got.batched_probes is not None:
+        parts["row of the batch"] = (expected.probes[: len(got.batched_probes)], got.batched_probes)
+    for what, (wanted, matrices) in parts.items():
+        for number, (a, b) in enumerate(zip(wanted, matrices, strict=True), 1):
+            if a.shape != b.shape:
+                yield f"the output of {what} {number} has shape {list(b.shape)} where the reference has {list(a.shape)}"
+                return
+        wrong = [number for number, m in enumerate(matrices, 1) if not np.isfinite(m).all()]
+        if wrong:
+            yield f"the output of {what} {wrong[0]} is NaN or infinite ({len(wrong)} of {len(matrices)} are)"
+
+
+def _picked(matrices: Matrices, rows: Sequence[int]) -> Matrices:
+    return tuple(matrices[r] for r in rows)
 
 
 def _numbers(truth: Truth, got: Outputs, float_run: Outputs | None) -> dict[str, float]:
-    rows = list(truth.lowering_rows)
-    reference = truth.reference
-    cosine = metrics.cosine(reference.evaluation, got.evaluation)
-    eager_cosine = metrics.cosine(reference.evaluation[rows], truth.eager.evaluation)
+    reference, rows = all_rows(truth.reference.evaluation), all_rows(got.evaluation)
+    picked = [_picked(m, truth.lowering_rows) for m in (truth.reference.evaluation, got.evaluation)]
+    here, eager = (metrics.cosine(all_rows(picked[0]), all_rows(m)) for m in (picked[1], truth.eager.evaluation))
+    probes = [(all_rows(a), all_rows(b)) for a, b in _probe_pairs(truth.reference, got).values()]
+    cosine = metrics.cosine(reference, rows)
+    filled = [all_rows(m, fill=metrics.IMPOSSIBLE) for m in (truth.reference.evaluation, got.evaluation)]
     values = {
-        "max_abs_error": max(
-            metrics.max_abs_error(reference.evaluation, got.evaluation),
-            *(metrics.max_abs_error(*pair) for pair in _probe_pairs(reference, got).values()),
-        ),
+        "max_abs_error": max(metrics.max_abs_error(*pair) for pair in [(reference, rows), *probes]),
         "cosine_mean": float(cosine.mean()),
         "cosine_min": float(cosine.min()),
-        "probe_cosine_min": min(metrics.cosine(*pair).min() for pair in _probe_pairs(reference, got).values()),
-        "snr_db": metrics.snr_db(reference.evaluation, got.evaluation),
-        "kl_mean": float(metrics.kl_divergence(reference.evaluation, got.evaluation).mean()),
-        "eager_cosine_gap": float(eager_cosine.mean() - cosine[rows].mean()),
+        "probe_cosine_min": min(float(metrics.cosine(*pair).min()) for pair in probes),
+        "snr_db": metrics.snr_db(reference, rows),
+        "kl_mean": float(metrics.kl_divergence(*filled).mean()),
+        "eager_cosine_gap": float(eager.mean() - here.mean()),
     }
     if float_run is not None:
-        values["lowering_max_abs_error"] = _lowering_error(truth.weights_only, float_run, rows)
+        values["lowering_max_abs_error"] = _lowering_error(truth.weights_only, float_run, truth.lowering_rows)
     return values
 
 
-def _lowering_error(expected: Outputs, got: Outputs, rows: list[int]) -> float:
+def _lowering_error(expected: Outputs, got: Outputs, rows: Sequence[int]) -> float:
     """Over evaluation rows and probes; a twin is run on the lowering rows only, an artifact on all rows."""
-    evaluation = got.evaluation if len(got.evaluation) == len(rows) else got.evaluation[rows]
+    evaluation = got.evaluation if len(got.evaluation) == len(rows) else _picked(got.evaluation, rows)
     pairs = [(expected.evaluation, evaluation), *_probe_pairs(expected, got).values()]
-    return max(metrics.max_abs_error(*pair) for pair in pairs)
+    return max(metrics.max_abs_error(all_rows(a), all_rows(b)) for a, b in pairs)
 
 
-def _probe_pairs(expected: Outputs, got: Outputs) -> dict[str, tuple[Array, Array]]:
+def _probe_pairs(expected: Outputs, got: Outputs) -> dict[str, tuple[Matrices, Matrices]]:
     """(expected, got) by shape; the batch is of all shapes, padded."""
     pairs = {name: (expected.probes[i : i + 1], got.probes[i : i + 1]) for i, name in enumerate(PROBE_NAMES)}
     if got.batched_probes is not None:
@@ -160,35 +169,13 @@ def _probe_pairs(expected: Outputs, got: Outputs) -> dict[str, tuple[Array, Arra
     return pairs
 
 
-def _answers(
-    truth: Truth, got: Outputs
-) -> tuple[dict[str, float], dict[str, tuple[float, ...]], dict[str, ClassChange]]:
-    task = tasks.get(truth.task)
-    before, after = task.answers(truth.reference.evaluation), task.answers(got.evaluation)
-    changed = metrics.flips(before, after)
-    values = {"flips": float(changed), "flip_rate": changed / len(before)}
-    intervals: dict[str, tuple[float, ...]] = {"flip_rate": metrics.wilson_interval(changed, len(before))}
-    if truth.label_ids is None:
-        return values, intervals, _classes(truth.labels, before, before, after)
-    labels = np.array(truth.label_ids, np.int64)
-    values["accuracy_reference"] = metrics.accuracy(labels, before)
-    values["accuracy"] = metrics.accuracy(labels, after)
-    values["accuracy_drop"] = values["accuracy_reference"] - values["accuracy"]
-    intervals["accuracy"] = metrics.wilson_interval(int((labels == after).sum()), len(labels))
-    return values, intervals, _classes(truth.labels, labels, before, after)
-
-
-def _classes(
-    names: Sequence[str], labels: npt.NDArray[np.int64], before: npt.NDArray[np.int64], after: npt.NDArray[np.int64]
-) -> dict[str, ClassChange]:
-    """By label of the evaluation set (by the reference's answer, if it has none)."""
-    changes = {}
-    for index in np.unique(labels):
-        mine = labels == index
-        changes[names[index]] = ClassChange(
-            samples=int(mine.sum()),
-            flips=int((before[mine] != after[mine]).sum()),
-            accuracy_reference=float((before[mine] == index).mean()),
-            accuracy=float((after[mine] == index).mean()),
-        )
-    return changes
+def _measure(truth: Truth, got: Outputs) -> Measured:
+    judged = Judged(
+        before=truth.reference.evaluation,
+        after=got.evaluation,
+        tokens=truth.tokens,
+        labels=truth.labels,
+        targets=truth.targets,
+    )
+    measured: Measured = tasks.get(truth.task).measure(judged)
+    return measured

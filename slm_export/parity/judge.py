@@ -18,6 +18,7 @@ ADVICE = {
     "lowering_max_abs_error": "the exporter is wrong for this model: report it with the model's config",
     "eager_cosine_gap": "the exporter or the runtime rounds unlike the compressed model: report it with the config",
     "flip_rate": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
+    "span_f1_drop": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
     "accuracy_drop": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
 }
 

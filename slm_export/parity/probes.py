@@ -1,19 +1,10 @@
-"""Which inputs show what an evaluation set may not: the shortest and longest shapes, and rows to judge lowering by."""
+"""Which rows of an evaluation set lowering is judged by."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slm_export.records import record
-
 LOWERING_ROWS = 256
-
-
-@record
-class Probes:
-    """Token ids of one token, of a typical text, and of the maximum length."""
-
-    ids: tuple[tuple[int, ...], ...]
 
 
 def lowering_rows(lengths: Sequence[int]) -> list[int]:

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from slm_export.parity.judge import Finding, judge
 from slm_export.records import record
-
-
-@record
-class ClassChange:
-    """How one label fares: its samples, how many of their answers changed, accuracy before and after."""
-
-    samples: int
-    flips: int
-    accuracy_reference: float
-    accuracy: float
+from slm_export.tasks.measured import ClassChange
 
 
 @record

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
 
-from slm_export.parity.metrics import kl_divergence
+from slm_export.outputs import Tokens, all_rows
 from slm_export.quantization.compressed import Compressed, quantized_activations, with_weights
 from slm_export.quantplan import LayerPlan, QuantPlan
 
@@ -14,26 +13,22 @@ from slm_export.quantplan import LayerPlan, QuantPlan
 def activation_harm(
     compressed: Compressed,
     task: ModuleType,
-    ids: Sequence[Sequence[int]],
+    tokens: Sequence[Tokens],
     *,
     granularity: str,
     progress: Callable[[int, int], None],
 ) -> dict[str, float]:
-    """For each Linear: mean KL divergence, nats, of the answers when only its activations are quantized.
+    """For each Linear: the task's harm (for classifiers KL divergence, nats) when only its activations are quantized.
 
     Weights are the compressed model's throughout, so that only the activations' share is seen.
     """
     module = with_weights(compressed)
-    expected = task.run(module, ids)
+    expected = all_rows(task.run(module, tokens))
     linears = [n for n, p in compressed.plan.layers.items() if p.activations != "float"]
     harm = {}
     for done, name in enumerate(linears, 1):
         alone = QuantPlan(scheme="", layers={name: LayerPlan(bits=8, group=None, activations=granularity)})
         with quantized_activations(module, alone):
-            harm[name] = _mean_kl(expected, task.run(module, ids))
+            harm[name] = task.harm(expected, all_rows(task.run(module, tokens)))
         progress(done, len(linears))
     return harm
-
-
-def _mean_kl(expected: Any, got: Any) -> float:
-    return float(kl_divergence(expected, got).mean())

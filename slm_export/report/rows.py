@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from slm_export.records import record
 from slm_export.results import FormatResult
 
@@ -26,7 +28,7 @@ HEADER = Row(
     megabytes="MB",
     cosine="cosine mean / min",
     flips="flips (95 %)",
-    accuracy="accuracy",
+    accuracy="accuracy or F1",
     lowering="lowering loss",
     verdict="verdict",
 )
@@ -48,14 +50,15 @@ def row(done: FormatResult) -> Row:
         megabytes=size,
         cosine=f"{numbers['cosine_mean']:.6f} / {numbers['cosine_min']:.4f}",
         flips=f"{answers['flips']:.0f} = {answers['flip_rate']:.2%} ({low:.2%}-{high:.2%})",
-        accuracy=(
-            f"{answers['accuracy_reference']:.2%} -> {answers['accuracy']:.2%}"
-            if "accuracy" in answers
-            else "no labels"
-        ),
+        accuracy=_quality(answers),
         lowering=f"{numbers['lowering_max_abs_error']:.1e}" if "lowering_max_abs_error" in numbers else "-",
         verdict=verdict,
     )
+
+
+def _quality(answers: Mapping[str, float]) -> str:
+    name = next((n for n in ("accuracy", "span_f1") if n in answers), None)
+    return f"{answers[f'{name}_reference']:.2%} -> {answers[name]:.2%}" if name else "no labels"
 
 
 def cells(line: Row) -> list[str]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from slm_export import runtimes
+from slm_export import runtimes, tasks
 from slm_export.artifact import Artifact
 from slm_export.errors import SlmExportError, ran_out_of_memory
-from slm_export.outputs import Outputs, save_outputs
+from slm_export.outputs import Array, Outputs, Tokens, save_outputs
 from slm_export.records import from_json, record
 
 
@@ -22,8 +22,9 @@ from slm_export.records import from_json, record
 class ExecuteJob:
     artifact: Artifact
     path: str
-    ids: tuple[tuple[int, ...], ...]
-    probes: tuple[tuple[int, ...], ...]
+    task: str
+    samples: tuple[Tokens, ...]
+    probes: tuple[Tokens, ...]
     outputs: str  # the .npz to write
 
 
@@ -56,31 +57,39 @@ def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict
 
 
 def _answer(session: Any, job: ExecuteJob, progress: Callable[[str, int, int], None]) -> Outputs:
-    name = job.artifact.outputs[0].name
     rows = []
-    for done, ids in enumerate(job.ids, 1):
-        rows.append(_one(session, [ids], name)[0])
-        if done % 64 == 0 or done == len(job.ids):
-            progress("running the artifact", done, len(job.ids))
+    for done, tokens in enumerate(job.samples, 1):
+        rows += _run(session, job, [tokens])
+        if done % 64 == 0 or done == len(job.samples):
+            progress("running the artifact", done, len(job.samples))
     together = job.probes[: job.artifact.batch]
     return Outputs(
-        evaluation=np.stack(rows),
-        probes=np.stack([_one(session, [ids], name)[0] for ids in job.probes]),
-        batched_probes=_one(session, together, name, job.artifact.pad_id) if len(together) > 1 else None,
+        evaluation=tuple(rows),
+        probes=tuple(m for tokens in job.probes for m in _run(session, job, [tokens])),
+        batched_probes=tuple(_run(session, job, together)) if len(together) > 1 else None,
     )
 
 
-def _one(session: Any, batch: Sequence[Sequence[int]], name: str, pad_id: int = 0) -> Any:
-    """The named output [rows, outputs] of one call; ValueError if it is missing, of another type or another shape."""
-    width = max(len(ids) for ids in batch)
-    tokens = np.full((len(batch), width), pad_id, np.int64)
+def _run(session: Any, job: ExecuteJob, batch: Sequence[Tokens]) -> list[Array]:
+    """Each sample's matrix from one call; ValueError if an output is missing, or of another type or another shape."""
+    width = max(len(tokens.input_ids) for tokens in batch)
+    ids = np.full((len(batch), width), job.artifact.pad_id, np.int64)
     mask = np.zeros((len(batch), width), np.int64)
-    for row, ids in enumerate(batch):
-        tokens[row, : len(ids)], mask[row, : len(ids)] = ids, 1
-    outputs = session.run({"input_ids": tokens, "attention_mask": mask})
+    for row, tokens in enumerate(batch):
+        length = len(tokens.input_ids)
+        ids[row, :length], mask[row, :length] = tokens.input_ids, 1
+    outputs = session.run({"input_ids": ids, "attention_mask": mask})
+    task = tasks.get(job.task)
+    for name, dimensions in task.OUTPUTS.items():
+        _require(outputs, name, rows=len(batch), rank=len(dimensions))
+    return [task.cut(outputs, row, tokens) for row, tokens in enumerate(batch)]
+
+
+def _require(outputs: dict[str, Any], name: str, *, rows: int, rank: int) -> None:
     if name not in outputs:
         raise ValueError(f"there is no output {name!r}; there are {', '.join(outputs)}")
     value = outputs[name]
-    if value.dtype != np.float32 or value.ndim != 2 or len(value) != len(batch):
-        raise ValueError(f"output {name!r} is {value.dtype} {value.shape}, not float32 [{len(batch)}, outputs]")
-    return value
+    if value.dtype != np.float32 or value.ndim != rank or len(value) != rows:
+        raise ValueError(
+            f"output {name!r} is {value.dtype} {value.shape}, not float32 with {rows} rows and rank {rank}"
+        )

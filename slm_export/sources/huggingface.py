@@ -13,8 +13,8 @@ from typing import Any
 from slm_export.errors import InputError
 from slm_export.records import record
 from slm_export.sources.hub import Location
+from slm_export.tasks import HEADS
 
-HEADS = {"ForSequenceClassification": "text-classification"}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -131,7 +131,7 @@ def _task(path: Path, config: dict[str, Any], architecture: str) -> str:
             f"{architecture} in {path} is no model slm-export can export yet",
             where="config.json: architectures",
             why=f"it exports {', '.join('*' + h for h in HEADS)}",
-            next_step="fine-tune a sequence-classification head, or wait for this head's release",
+            next_step="fine-tune one of these heads, or wait for this head's release",
         )
     problem = config.get("problem_type")
     if problem not in (None, "single_label_classification") or len(config.get("id2label") or {}) == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from slm_export import tasks
 from slm_export.errors import InputError, first_line
 from slm_export.records import record
 from slm_export.sources.huggingface import SourceInfo
@@ -21,11 +22,6 @@ class Reference:
     max_length: int  # tokens; longer texts are truncated
     pad_id: int
 
-    def encode(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of each text, truncated to `max_length`, unpadded."""
-        ids: list[list[int]] = self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
-        return ids
-
     def token_counts(self, texts: list[str]) -> list[int]:
         """Length of each text in tokens before truncation."""
         return [len(ids) for ids in self.tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
@@ -38,13 +34,14 @@ def load(info: SourceInfo, *, max_length: int) -> Reference:
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    import transformers
 
+    auto_class = getattr(transformers, tasks.get(info.task).AUTO_CLASS)
     try:
-        module, report = AutoModelForSequenceClassification.from_pretrained(
+        module, report = auto_class.from_pretrained(
             info.path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, attn_implementation="eager"
         )
-        tokenizer = AutoTokenizer.from_pretrained(info.path)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(info.path)
     except Exception as err:  # transformers raises OSError, ValueError, KeyError, safetensors and torch errors here
         raise InputError(f"transformers cannot load {info.path}", where=first_line(err)) from err
     _refuse_disagreement(info, report)

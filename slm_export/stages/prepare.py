@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -10,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from slm_export import calibration, sources, tasks
-from slm_export.calibration import CalibrationSet, EvaluationSet
+from slm_export.calibration import CalibrationSet, EvaluationSet, Sample
 from slm_export.errors import InputError
-from slm_export.outputs import Outputs, save_outputs
-from slm_export.parity.probes import Probes, lowering_rows
+from slm_export.outputs import Inputs, Matrices, Outputs, Tokens, save_outputs
+from slm_export.parity.probes import lowering_rows
 from slm_export.quantization import compressed as compression
 from slm_export.quantization import schemes
 from slm_export.quantization.compressed import Compressed
@@ -62,22 +63,27 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     progress("loading the reference", 0, 1)
     reference = sources.load(job.source, max_length=job.max_length)
     tokenizer_files, tokenizer = write_tokenizer(reference, folder)
-    texts = [s.text for s in job.evaluation.samples]
-    ids = reference.encode(texts)
-    _require_same_tokens(folder, texts, ids)
+    samples = job.evaluation.samples
+    tokens = task.tokenize(reference.tokenizer, samples, job.max_length)
+    _require_same_tokens(task, folder, samples, tokens)
 
-    probes = Probes(ids=tuple(tuple(i) for i in _probe_ids(reference, texts, ids)))
-    rows = lowering_rows([len(i) for i in ids])
-    write_json(folder / "ids.json", {"evaluation": ids, "probes": probes.ids, "lowering_rows": rows})
-    answered = _run(task, reference.module, ids, progress, "answering with the reference")
+    inputs = Inputs(
+        evaluation=tuple(tokens),
+        probes=probes(reference, tokens),
+        lowering_rows=tuple(lowering_rows([len(t.input_ids) for t in tokens])),
+    )
+    write_json(folder / "inputs.json", inputs)
+    answered = _run(task, reference.module, tokens, progress, "answering with the reference")
     _require_finite(answered)
-    save_outputs(folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, probes.ids)))
+    save_outputs(
+        folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, inputs.probes))
+    )
 
     made = _plans(job, reference, task, progress)
     tensors = {n: t for plan in made.values() for n, t in compression.quantize_layers(reference, plan).items()}
     compression.save(tensors, folder / "compressed.safetensors")
     progress("answering with the compressed model", 0, 1)
-    eager = _Eager(task, reference.module, tensors, [ids[r] for r in rows], probes)
+    eager = _Eager(task, reference.module, tensors, inputs)
     for format, plan in made.items():
         save_outputs(folder / f"eager-{format}.npz", eager.outputs(plan))
         save_outputs(folder / f"weights-only-{format}.npz", eager.outputs(plan.weights_only()))
@@ -92,42 +98,48 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return result
 
 
-def _require_same_tokens(folder: Path, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> None:
-    """The bundle's tokenizer.json, alone, must give every evaluation text the ids the reference's tokenizer gives."""
+def _require_same_tokens(task: ModuleType, folder: Path, samples: Sequence[Sample], tokens: Sequence[Tokens]) -> None:
+    """The bundle's tokenizer.json, alone, must give every evaluation sample the ids the reference's tokenizer gives."""
     from tokenizers import Tokenizer
 
     alone = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
-    for text, expected, got in zip(texts, ids, alone.encode_batch(list(texts)), strict=True):
-        if list(expected) != got.ids:
+    for sample, expected in zip(samples, tokens, strict=True):
+        got = task.retokenize(alone, sample)
+        if list(expected.input_ids) != got:
             raise InputError(
                 "tokenizer.json alone tokenizes differently from the source's tokenizer",
-                where=repr(text[:60]),
-                why=f"{list(expected)[:8]} became {got.ids[:8]}",
+                where=repr(sample.text[:60]),
+                why=f"{list(expected.input_ids)[:8]} became {got[:8]}",
                 next_step="report this with the tokenizer's class and files",
             )
 
 
-def _require_finite(logits: Any) -> None:
-    if not np.isfinite(logits).all():
+def _require_finite(answered: Matrices) -> None:
+    wrong = [number for number, matrix in enumerate(answered, 1) if not np.isfinite(matrix).all()]
+    if wrong:
         raise InputError(
             "the reference itself answers NaN or infinity",
-            where=f"evaluation sample {int(np.argwhere(~np.isfinite(logits))[0][0]) + 1}",
+            where=f"evaluation sample {wrong[0]}",
             why="the checkpoint is damaged, or its float16 weights overflowed when they were saved",
             next_step="check the model before exporting it",
         )
 
 
-def _probe_ids(reference: Reference, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> list[list[int]]:
-    """One token, a typical text, and as many tokens as the artifact takes."""
-    typical = sorted(ids, key=len)[len(ids) // 2]
-    long = " ".join(texts[: reference.max_length])
-    while len(reference.encode([long])[0]) < reference.max_length:
-        long = f"{long} {long}"
-    return [list(ids[0][:1]), list(typical), reference.encode([long])[0]]
+def probes(reference: Reference, tokens: Sequence[Tokens]) -> tuple[Tokens, ...]:
+    """One token, a typical sample, and as many tokens as the artifact takes: samples end to end, the last cut off."""
+    typical = sorted((t.input_ids for t in tokens), key=len)[len(tokens) // 2]
+    last = typical[-1]
+    long: list[int] = []
+    for sample in itertools.cycle(tokens):
+        long += sample.input_ids if not long else sample.input_ids[1:]
+        if len(long) >= reference.max_length:
+            break
+    made = (typical[:1], typical, (*long[: reference.max_length - 1], last))
+    return tuple(Tokens(input_ids=ids) for ids in made)
 
 
-def _run(task: ModuleType, module: Any, ids: Sequence[Sequence[int]], progress: Progress, what: str) -> Any:
-    return task.run(module, ids, progress=lambda done: progress(what, done, len(ids)))
+def _run(task: ModuleType, module: Any, tokens: Sequence[Tokens], progress: Progress, what: str) -> Any:
+    return task.run(module, tokens, progress=lambda done: progress(what, done, len(tokens)))
 
 
 def _plans(job: PrepareJob, reference: Reference, task: ModuleType, progress: Progress) -> dict[str, QuantPlan]:
@@ -151,7 +163,7 @@ def _harm(
     return activation_harm(
         Compressed(module=reference.module, plan=plan, tensors=tensors),
         task,
-        reference.encode([s.text for s in job.calibration.samples]),
+        task.tokenize(reference.tokenizer, job.calibration.samples, job.max_length),
         granularity=granularity,
         progress=lambda done, total: progress("measuring what activations cost each layer", done, total),
     )
@@ -160,10 +172,8 @@ def _harm(
 class _Eager:
     """The compressed model's own outputs, eager, on the rows that lowering is judged by; each plan computed once."""
 
-    def __init__(
-        self, task: ModuleType, module: Any, tensors: dict[str, Any], ids: Sequence[Sequence[int]], probes: Probes
-    ) -> None:
-        self._task, self._module, self._tensors, self._ids, self._probes = task, module, tensors, ids, probes
+    def __init__(self, task: ModuleType, module: Any, tensors: dict[str, Any], inputs: Inputs) -> None:
+        self._task, self._module, self._tensors, self._inputs = task, module, tensors, inputs
         self._known: dict[str, Outputs] = {}
 
     def outputs(self, plan: QuantPlan) -> Outputs:
@@ -172,8 +182,8 @@ class _Eager:
             compressed = Compressed(module=self._module, plan=plan, tensors=self._tensors)
             module = compression.with_weights(compressed)
             with compression.quantized_activations(module, plan):
-                rows = self._task.run(module, self._ids)
-                self._known[key] = Outputs(evaluation=rows, probes=self._task.run(module, self._probes.ids))
+                rows = self._task.run(module, [self._inputs.evaluation[r] for r in self._inputs.lowering_rows])
+                self._known[key] = Outputs(evaluation=rows, probes=self._task.run(module, self._inputs.probes))
         return self._known[key]
 
 

@@ -1,11 +1,35 @@
-"""Tasks: for each, the graph that is exported, its inputs and outputs by name, the answer, and the task's metrics."""
+"""Tasks: for each, the graph that is exported, what goes in, what comes out, the answer, and how answers are compared.
+
+Each module has
+
+    AUTO_CLASS                                transformers' class that loads such a model
+    SAMPLES                                   what its data files hold: a kind of calibration/samples.py
+    INPUTS, OUTPUTS                           {name: dimensions}, in the order of a .pte's arguments
+    graph(module)                             the torch module that exporters lower
+    tokenize(tokenizer, samples, max_length)  -> Tokens of each sample
+    retokenize(tokenizer, sample)             -> the ids that tokenizer.json alone gives
+    cut(outputs, row, tokens)                 -> the matrix [rows, width] that is the sample's, without padding
+    harm(expected, got)                       -> how far rows [rows, width] lie from what they should be, 0 and up
+    answer(matrix, tokens, labels)            -> the answer as JSON holds it
+    margin(matrix, tokens)                    -> how safe the answer is against rounding
+    measure(judged)                           -> Measured
+
+and imports nothing but numpy at its top, so that verify can tell answers.
+"""
 
 from __future__ import annotations
 
 import importlib
 from types import ModuleType
 
-TASKS = {"text-classification": "slm_export.tasks.text_classification"}
+TASKS = {
+    "text-classification": "slm_export.tasks.text_classification",
+    "token-classification": "slm_export.tasks.token_classification",
+}
+HEADS = {  # the end of an architecture's name -> task
+    "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
+}
 
 
 def get(task: str) -> ModuleType:

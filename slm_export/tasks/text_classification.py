@@ -1,79 +1,75 @@
-"""Text classification: texts to logits over labels; the answer is the label with the largest logit."""
+"""Text classification: a text to logits over labels; the answer is the label with the largest logit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-# Names and dimensions, in the order of a .pte's arguments. "batch" and "sequence" vary.
-INPUTS = {"input_ids": ("batch", "sequence"), "attention_mask": ("batch", "sequence")}
+from slm_export.metrics import accuracy, flips, kl_divergence, wilson_interval
+from slm_export.outputs import Array, Matrices, Tokens, all_rows
+from slm_export.tasks import encoder
+from slm_export.tasks.measured import Judged, Measured, best, by_class, lead
+
+if TYPE_CHECKING:
+    from slm_export.calibration import Sample
+
+AUTO_CLASS = "AutoModelForSequenceClassification"
+SAMPLES = "text"
+INPUTS = encoder.INPUTS
 OUTPUTS = {"logits": ("batch", "labels")}
-BATCH = 32
-MASKED = -1e4  # added to the scores of padding; exp() of it is 0 in float32, and it survives int8 and float16
 
 
 def graph(module: Any) -> Any:
-    """The torch module that exporters lower: (input_ids, attention_mask), both int64 [batch, sequence], to
-    {"logits": float32 [batch, labels]}.
-
-    It hands the model a ready additive mask [batch, 1, 1, sequence], positions and segment ids as constants of the
-    shape: transformers' own mask code lowers to integer index arithmetic that quantizers and old runtimes trip over.
-    Segment ids are 0, as for any single text.
-    """
-    import inspect
-
-    import torch
-
-    accepted = inspect.signature(module.forward).parameters
-    positions = "position_ids" in accepted and module.config.model_type in ("bert", "electra")
-    segments = "token_type_ids" in accepted
-
-    class ClassifierGraph(torch.nn.Module):
-        def __init__(self, model: Any) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, input_ids: Any, attention_mask: Any) -> dict[str, Any]:
-            extra = {}
-            if positions:
-                extra["position_ids"] = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
-            if segments:
-                extra["token_type_ids"] = torch.zeros_like(input_ids[:1])
-            mask = ((1.0 - attention_mask.to(torch.float32)) * MASKED)[:, None, None, :]
-            return {"logits": self.model(input_ids=input_ids, attention_mask=mask, **extra).logits}
-
-    return ClassifierGraph(module).eval()
+    """(input_ids, attention_mask) to {"logits": float32 [batch, labels]}; see encoder.graph."""
+    return encoder.graph(module, tuple(OUTPUTS))
 
 
-def run(
-    module: Any, ids: Sequence[Sequence[int]], *, progress: Callable[[int], None] | None = None
-) -> npt.NDArray[np.float32]:
-    """Logits [samples, labels] of a transformers model, eager.
-
-    Texts of one length run together, so there is no padding and every sample sees what it would see alone.
-    """
-    import torch
-
-    out: dict[int, npt.NDArray[np.float32]] = {}
-    order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
-    with torch.inference_mode():
-        for _, same in groupby(order, key=lambda i: len(ids[i])):
-            indices = list(same)
-            for start in range(0, len(indices), BATCH):
-                part = indices[start : start + BATCH]
-                tokens = torch.tensor([list(ids[i]) for i in part], dtype=torch.int64)
-                logits = module(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits
-                out.update(zip(part, logits.float().numpy(), strict=True))
-                if progress:
-                    progress(len(out))
-    return np.stack([out[i] for i in range(len(ids))])
+def run(module: Any, tokens: Sequence[Tokens], *, progress: Callable[[int], None] | None = None) -> Matrices:
+    return encoder.run(module, tokens, tuple(OUTPUTS), cut, progress)
 
 
-def answers(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """The label index of each row of [samples, labels]; a row with NaN answers -1."""
-    best = np.argmax(logits, axis=-1)
-    return np.where(np.isnan(logits).any(axis=-1), -1, best).astype(np.int64)
+def tokenize(tokenizer: Any, samples: Sequence[Sample], max_length: int) -> list[Tokens]:
+    texts = [s.text for s in samples]
+    ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+    return [Tokens(input_ids=tuple(i)) for i in ids]
+
+
+def retokenize(tokenizer: Any, sample: Any) -> list[int]:
+    ids: list[int] = tokenizer.encode(sample.text).ids
+    return ids
+
+
+def cut(outputs: dict[str, Array], row: int, tokens: Tokens) -> Array:
+    return outputs["logits"][row : row + 1]
+
+
+def harm(expected: Array, got: Array) -> float:
+    """Mean KL divergence of the answers, nats."""
+    return float(kl_divergence(expected, got).mean())
+
+
+def answer(matrix: Array, tokens: Tokens, labels: Sequence[str]) -> str:
+    index = int(best(matrix)[0])
+    return labels[index] if index >= 0 else "NaN"
+
+
+def margin(matrix: Array, tokens: Tokens) -> float:
+    return lead(matrix)
+
+
+def measure(judged: Judged) -> Measured:
+    """Flips and their rate with its interval; with labels, accuracy before, after and its drop."""
+    before, after = best(all_rows(judged.before)), best(all_rows(judged.after))
+    changed = flips(before, after)
+    values = {"flips": float(changed), "flip_rate": changed / len(before)}
+    intervals: dict[str, tuple[float, ...]] = {"flip_rate": wilson_interval(changed, len(before))}
+    if judged.targets is None:
+        return Measured(answers=values, intervals=intervals, classes=by_class(judged.labels, before, before, after))
+    truth = np.array([t[0] for t in judged.targets], np.int64)
+    values["accuracy_reference"] = accuracy(truth, before)
+    values["accuracy"] = accuracy(truth, after)
+    values["accuracy_drop"] = values["accuracy_reference"] - values["accuracy"]
+    intervals["accuracy"] = wilson_interval(int((truth == after).sum()), len(truth))
+    return Measured(answers=values, intervals=intervals, classes=by_class(judged.labels, truth, before, after))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from slm_export import targets
-from slm_export.outputs import Outputs
+from slm_export.outputs import Outputs, Tokens
 from slm_export.parity.check import Run, Truth, check
 from slm_export.parity.report import RuntimeCheck
 
@@ -16,7 +16,11 @@ ROWS, LABELS = 40, 4
 def outputs():
     rng = np.random.default_rng(0)
     rows, probes = (5 * rng.standard_normal((n, LABELS)).astype(np.float32) for n in (ROWS, 3))
-    return Outputs(evaluation=rows, probes=probes, batched_probes=probes)
+    return Outputs(evaluation=split(rows), probes=split(probes), batched_probes=split(probes))
+
+
+def split(rows):
+    return tuple(rows[i : i + 1] for i in range(len(rows)))
 
 
 def run(made):
@@ -28,7 +32,8 @@ def judge(artifact, *, format="onnx", scheme="w8a8-dynamic", twin=None):
     truth = Truth(
         task="text-classification",
         labels=tuple("abcd"),
-        label_ids=None,
+        targets=None,
+        tokens=ROWS * (Tokens(input_ids=(1, 2)),),
         lowering_rows=tuple(range(ROWS)),
         reference=good,
         eager=good,
@@ -48,9 +53,9 @@ def judge(artifact, *, format="onnx", scheme="w8a8-dynamic", twin=None):
 
 def spoiled(field, row, value):
     good = outputs()
-    array = getattr(good, field).copy()
-    array[row] = value
-    return dataclasses.replace(good, **{field: array})
+    matrices = [m.copy() for m in getattr(good, field)]
+    matrices[row][:] = value
+    return dataclasses.replace(good, **{field: tuple(matrices)})
 
 
 CASES = [(f, s) for f in ("executorch", "tflite", "onnx") for s in ("fp32", "w8a8-dynamic")]
@@ -84,6 +89,6 @@ def test_a_twin_that_answers_nan_closes_the_gate():
 
 
 def test_outputs_of_another_width_close_the_gate():
-    narrow = Outputs(evaluation=np.ones((ROWS, 2), np.float32), probes=np.ones((3, 2), np.float32))
+    narrow = Outputs(evaluation=split(np.ones((ROWS, 2), np.float32)), probes=split(np.ones((3, 2), np.float32)))
     report = judge(narrow)
-    assert report.verdict == "fail" and "output has shape [2] where the reference has [4]" in report.findings[0].message
+    assert report.verdict == "fail" and "has shape [1, 2] where the reference has [1, 4]" in report.findings[0].message

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from slm_export.calibration.files import read_rows
-from slm_export.calibration.samples import label_ids, read_samples
+from slm_export.calibration.labels import targets
+from slm_export.calibration.samples import read_samples
 from slm_export.errors import InputError
 
 
@@ -108,13 +109,57 @@ def test_columns_are_found_by_convention_or_named(tmp_path):
     assert "has no column 'utterence'" in str(caught.value) and "did you mean 'utterance'?" in str(caught.value)
 
 
+WORDS = {"tokens": ["John", "sleeps"], "tags": ["B-PER", "O"]}
+CONLL = "-DOCSTART- -X- O\n\nJohn NNP B-PER\nsleeps VBZ O\n\n\nMary NNP B-PER\nwakes VBZ O"
+
+
+def test_words_come_from_lists_white_space_and_conll(tmp_path):
+    for name, text in {
+        "a.jsonl": json.dumps(WORDS),
+        "b.jsonl": json.dumps({"words": ["John", "sleeps"], "ner_tags": ["B-PER", "O"]}),
+        "c.csv": "tokens,tags\nJohn sleeps,B-PER O\n",
+        "d.conll": CONLL,
+    }.items():
+        sample = read_samples(write(tmp_path, name, text), kind="words").samples[0]
+        assert (sample.words, sample.tags, sample.text) == (("John", "sleeps"), ("B-PER", "O"), "John sleeps")
+    second = read_samples(tmp_path / "d.conll", kind="words").samples[1]
+    assert (second.line, second.words) == (7, ("Mary", "wakes"))
+
+
+def test_texts_without_tags_are_words_between_white_space(tmp_path):
+    sample = read_samples(write(tmp_path, "a.txt", "John  sleeps\n"), kind="words").samples[0]
+    assert sample.words == ("John", "sleeps") and sample.tags is None
+    assert targets([sample], ("O", "B-PER"), file="a.txt") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.jsonl", json.dumps({"tokens": ["a", "b"], "tags": ["O"]}), "a.jsonl:1: 2 words, 1 tags"),
+        ("a.jsonl", json.dumps({"tokens": [], "tags": []}), "a.jsonl:1: column 'tokens' is empty, not words"),
+        ("a.jsonl", json.dumps({"tokens": 3, "tags": []}), "a.jsonl:1: column 'tokens' is a int, not words"),
+        ("a.conll", "John B-PER\nsleeps\n", "a.conll:1: line 2 has a word and no tag"),
+    ],
+)
+def test_bad_words_are_named(tmp_path, name, text, message):
+    with pytest.raises(InputError) as caught:
+        read_samples(write(tmp_path, name, text), kind="words")
+    assert message in str(caught.value)
+
+
+def test_tags_are_names_or_numbers(tmp_path):
+    rows = [{"tokens": ["a", "b"], "ner_tags": [1, 0]}, {"tokens": ["c"], "ner_tags": [0]}]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    assert targets(read_samples(path, kind="words").samples, ("O", "B-PER"), file="a.jsonl") == ((1, 0), (0,))
+
+
 def test_labels_are_names_or_numbers_and_an_unknown_one_is_named(tmp_path):
     def ids(*labels):
         rows = "".join(json.dumps({"text": "t", "label": label}) + "\n" for label in labels)
-        return label_ids(read_samples(write(tmp_path, "d.jsonl", rows)).samples, ("cat", "dog"), file="d.jsonl")
+        return targets(read_samples(write(tmp_path, "d.jsonl", rows)).samples, ("cat", "dog"), file="d.jsonl")
 
-    assert ids("dog", "cat") == (1, 0)
-    assert ids(1, 0) == (1, 0)
+    assert ids("dog", "cat") == ((1,), (0,))
+    assert ids(1, 0) == ((1,), (0,))
     with pytest.raises(InputError) as caught:
         ids("cat", "dgo", "cow")
     assert "2 of 3 labels" in str(caught.value) and "d.jsonl:2: 'dgo'" in str(caught.value)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from slm_export.parity import metrics
+from slm_export import metrics
 
 A = np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 0.5]], np.float32)
 NAN = np.array([[1.0, math.nan, 3.0], [0.0, -1.0, 0.5]], np.float32)

@@ -68,7 +68,7 @@ def test_rows_of_the_evaluation_set_are_reported_and_not_used(tmp_path):
     chosen, judge = load(options(tmp_path, [("one", "a"), ("Two ", "b"), ("three", "c")], [("two", "b")]), LABELS)
     assert chosen.overlap_lines == (3,) and not chosen.overlap_used
     assert [s.text for s in chosen.samples] == ["one", "three"]
-    assert judge.label_ids == (1,)
+    assert judge.targets == ((1,),)
 
 
 def test_overlap_is_used_when_forced(tmp_path):

@@ -56,7 +56,7 @@ def test_pickled_weights_are_refused_by_name(model):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architectures": ["BertForTokenClassification"]}, "BertForTokenClassification"),
+        ({"architectures": ["BertForNextSentencePrediction"]}, "BertForNextSentencePrediction"),
         ({"architectures": []}, "none in"),
         ({"auto_map": {"AutoModel": "x.Y"}}, "needs its own Python code"),
         ({"problem_type": "multi_label_classification"}, "is a multi label classification model"),

@@ -62,7 +62,14 @@ def test_a_runtime_without_memory_is_not_taken_for_a_damaged_artifact(monkeypatc
     monkeypatch.setattr(worker, "from_json", lambda cls, data: cls(**data))
     monkeypatch.chdir(tmp_path)
     artifact = type("A", (), {"format": "onnx"})()
-    job = {"artifact": artifact, "path": "x", "ids": (), "probes": (), "outputs": "o"}
+    job = {
+        "artifact": artifact,
+        "path": "x",
+        "task": "text-classification",
+        "samples": (),
+        "probes": (),
+        "outputs": "o",
+    }
     with pytest.raises(RuntimeError, match="Failed to allocate"):
         worker.run(job, lambda what, done, total: None)
 

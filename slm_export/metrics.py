@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+IMPOSSIBLE = -1e9  # a logit whose probability is 0: fills rows that are narrower than others
 Doubles = npt.NDArray[np.float64]
 
 

@@ -1,0 +1,77 @@
+"""What the tasks of encoders share: the exported graph with its mask, and the eager run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+from slm_export.outputs import Array, Matrices, Tokens
+
+INPUTS = {"input_ids": ("batch", "sequence"), "attention_mask": ("batch", "sequence")}
+BATCH = 32
+MASKED = -1e4  # added to the scores of padding; exp() of it is 0 in float32, and it survives int8 and float16
+Cut = Callable[[dict[str, Array], int, Tokens], Array]
+
+
+def graph(module: Any, outputs: Sequence[str]) -> Any:
+    """The torch module that exporters lower: (input_ids, attention_mask), both int64 [batch, sequence], to the named
+    outputs of the model.
+
+    It hands the model a ready additive mask [batch, 1, 1, sequence], positions and segment ids as constants of the
+    shape: transformers' own mask code lowers to integer index arithmetic that quantizers and old runtimes trip over.
+    Segment ids are 0, as for any single text.
+    """
+    import inspect
+
+    import torch
+
+    accepted = inspect.signature(module.forward).parameters
+    positions = "position_ids" in accepted and module.config.model_type in ("bert", "electra")
+    segments = "token_type_ids" in accepted
+
+    class EncoderGraph(torch.nn.Module):
+        def __init__(self, model: Any) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> dict[str, Any]:
+            extra = {}
+            if positions:
+                extra["position_ids"] = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+            if segments:
+                extra["token_type_ids"] = torch.zeros_like(input_ids[:1])
+            mask = ((1.0 - attention_mask.to(torch.float32)) * MASKED)[:, None, None, :]
+            result = self.model(input_ids=input_ids, attention_mask=mask, **extra)
+            return {name: result[name] for name in outputs}
+
+    return EncoderGraph(module).eval()
+
+
+def run(
+    module: Any,
+    tokens: Sequence[Tokens],
+    outputs: Sequence[str],
+    cut: Cut,
+    progress: Callable[[int], None] | None = None,
+) -> Matrices:
+    """The matrix of each sample from a transformers model, eager.
+
+    Samples of one length run together, so there is no padding and every sample sees what it would see alone.
+    """
+    import torch
+
+    out: dict[int, Array] = {}
+    order = sorted(range(len(tokens)), key=lambda i: (len(tokens[i].input_ids), i))
+    with torch.inference_mode():
+        for _, same in groupby(order, key=lambda i: len(tokens[i].input_ids)):
+            indices = list(same)
+            for start in range(0, len(indices), BATCH):
+                part = indices[start : start + BATCH]
+                ids = torch.tensor([tokens[i].input_ids for i in part], dtype=torch.int64)
+                result = module(input_ids=ids, attention_mask=torch.ones_like(ids))
+                arrays = {name: result[name].float().numpy() for name in outputs}
+                out.update((i, cut(arrays, row, tokens[i])) for row, i in enumerate(part))
+                if progress:
+                    progress(len(out))
+    return tuple(out[i] for i in range(len(tokens)))

@@ -1,0 +1,68 @@
+"""What a task is given to compare answers, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_export.outputs import Matrices, Tokens
+from slm_export.records import record
+
+Answers = npt.NDArray[np.int64]
+
+
+@record
+class Judged:
+    """The reference's outputs and the artifact's for the same samples; `targets` are the label indices of each."""
+
+    before: Matrices
+    after: Matrices
+    tokens: Sequence[Tokens]
+    labels: tuple[str, ...]
+    targets: Sequence[Sequence[int]] | None
+
+
+@record
+class ClassChange:
+    """How one label fares: its answers, how many of them changed, accuracy before and after."""
+
+    samples: int
+    flips: int
+    accuracy_reference: float
+    accuracy: float
+
+
+@record
+class Measured:
+    """Metrics of names.METRICS, 95 % intervals of some, and the change by label."""
+
+    answers: dict[str, float]
+    intervals: dict[str, tuple[float, ...]]
+    classes: dict[str, ClassChange]
+
+
+def by_class(names: Sequence[str], truth: Answers, before: Answers, after: Answers) -> dict[str, ClassChange]:
+    """By label of the data (by the reference's answer, if there are no labels)."""
+    changes = {}
+    for index in np.unique(truth):
+        mine = truth == index
+        changes[names[index]] = ClassChange(
+            samples=int(mine.sum()),
+            flips=int((before[mine] != after[mine]).sum()),
+            accuracy_reference=float((before[mine] == index).mean()),
+            accuracy=float((after[mine] == index).mean()),
+        )
+    return changes
+
+
+def best(rows: npt.NDArray[np.float32]) -> Answers:
+    """The index of the largest value of each row; -1 for a row with NaN."""
+    return np.where(np.isnan(rows).any(axis=-1), -1, np.argmax(rows, axis=-1)).astype(np.int64)
+
+
+def lead(rows: npt.NDArray[np.float32]) -> float:
+    """By how much the best value leads the second, in the row where it does so least."""
+    top = np.sort(rows, axis=1)[:, -2:]
+    return float((top[:, -1] - top[:, 0]).min()) if rows.shape[1] > 1 else 0.0
