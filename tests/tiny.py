@@ -74,6 +74,35 @@ def make_tiny_tagger(folder: Path, *, seed: int) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def make_tiny_embedder(folder: Path, *, pooling: str, steps: Sequence[str], seed: int) -> None:
+    """A sentence-transformers directory: the classifier's encoder and the steps after it."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import BertForSequenceClassification
+
+    texts, labels = zip(*sentences(seed=seed + 100, rows=400), strict=True)
+    batch = _tokenizer()(list(texts), padding=True, return_tensors="pt")
+    targets = [LABELS.index(label) for label in labels]
+    _train(BertForSequenceClassification, LABELS, batch, targets, seed=seed, layers=2).bert.save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
+    modules = [{"path": "", "type": "sentence_transformers.models.Transformer"}]
+    for number, step in enumerate(steps, 1):
+        (folder / f"{number}_{step}").mkdir()
+        modules.append({"path": f"{number}_{step}", "type": f"sentence_transformers.models.{step}"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    key = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens"}.get(pooling, pooling)
+    (folder / "1_Pooling/config.json").write_text(
+        json.dumps({"word_embedding_dimension": 32, f"pooling_mode_{key}": True})
+    )
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 48}))
+    if "Dense" in steps:
+        config = {"in_features": 32, "out_features": 16, "bias": True}
+        (folder / "2_Dense/config.json").write_text(json.dumps(config))
+        torch.manual_seed(seed)
+        layer = torch.nn.Linear(32, 16)
+        save_file({f"linear.{n}": t for n, t in layer.state_dict().items()}, folder / "2_Dense/model.safetensors")
+
+
 def _tokenizer() -> Any:
     from transformers import BertTokenizer
 

@@ -52,6 +52,7 @@ class Manifest:
     task: str
     labels: tuple[str, ...]
     max_length: int
+    task_settings: dict[str, Any]  # what an app must know beside the labels
     source: SourceEntry
     tokenizer: TokenizerEntry
     calibration: str | None  # path of the calibration set's manifest

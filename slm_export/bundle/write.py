@@ -35,6 +35,7 @@ def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path
         task=plan.source.task,
         labels=plan.source.labels,
         max_length=plan.shape.max_length,
+        task_settings=tasks.get(plan.source.task).settings(plan.source),
         source=SourceEntry(
             kind=plan.source.kind,
             name=plan.source.name,

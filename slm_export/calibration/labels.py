@@ -12,12 +12,12 @@ Targets = tuple[tuple[int, ...], ...]
 
 
 def targets(samples: Sequence[Sample], labels: Sequence[str], *, file: str) -> Targets | None:
-    """Label indices of each sample: one, or one a word; None if the samples have no labels.
+    """Label indices of each sample: one, or one a word; None if the samples, or the model, have none.
 
     A file may hold label names or label numbers. Raises InputError naming the first row whose label the model lacks.
     """
     named = [(s.line, s.tags if s.tags is not None else () if s.label is None else (s.label,)) for s in samples]
-    if not any(names for _, names in named):
+    if not labels or not any(names for _, names in named):
         return None
     by_name = {name: i for i, name in enumerate(labels)}
     by_number = {str(i): i for i in range(len(labels))}

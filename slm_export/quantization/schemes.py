@@ -12,10 +12,6 @@ from slm_export.records import record
 # save less than 1 % of a usual model.
 SMALLEST_EMBEDDING_BYTES = 2**20
 
-# Linears are given the finer granularity, most harmed first, until the KL divergence that the rest cause, each alone,
-# sums to this. On MiniLM/Banking77 that takes 6 of 38 Linears, and the flips from .6 to .3 % for a quarter more time.
-TOLERATED_KL = 1.25e-4
-
 
 @record
 class Layer:
@@ -35,14 +31,16 @@ def make(
     *,
     activations: Sequence[str] = ("float",),
     harm: Mapping[str, float] | None = None,
+    tolerated: float = 0.0,
 ) -> QuantPlan:
     """The plan of `scheme`.
 
-    `activations`: the granularities the format can run, fastest first. `harm`: for each Linear the KL divergence,
-    nats, that quantizing its activations at the fastest granularity causes alone (see sensitivity.py); with a second
-    granularity it decides who gets that one.
+    `activations`: the granularities the format can run, fastest first. `harm`: for each Linear how
+    much quantizing its activations at the fastest granularity does alone (see sensitivity.py). With a second
+    granularity, Linears get that one, most harmed first, until the harm of the rest sums to `tolerated`. On
+    MiniLM/Banking77 that takes 6 of 38 Linears, and the flips from .6 to .3 % for a quarter more time.
     """
-    fine = _most_harmed(harm or {}) if len(activations) > 1 else frozenset()
+    fine = _most_harmed(harm or {}, tolerated) if len(activations) > 1 else frozenset()
     return QuantPlan(
         scheme=scheme,
         layers={name: _layer_plan(scheme, name, layer, activations, fine) for name, layer in layers.items()},
@@ -60,11 +58,11 @@ def _layer_plan(scheme: str, name: str, layer: Layer, activations: Sequence[str]
     return LayerPlan(bits=bits, group=None, activations=activations[1 if finer else 0])
 
 
-def _most_harmed(harm: Mapping[str, float]) -> frozenset[str]:
+def _most_harmed(harm: Mapping[str, float], tolerated: float) -> frozenset[str]:
     chosen: set[str] = set()
     left = sum(harm.values())
     for name in sorted(harm, key=lambda n: (-harm[n], n)):
-        if left <= TOLERATED_KL:
+        if left <= tolerated:
             break
         chosen.add(name)
         left -= harm[name]

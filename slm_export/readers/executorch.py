@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import tempfile
 from collections import Counter
@@ -113,7 +114,12 @@ def _flatbuffers_to_json(blobs: Sequence[bytes], schema: Path) -> list[dict[str,
         done = subprocess.run([*map(str, command), *map(str, files)], capture_output=True, text=True)
         if done.returncode:
             raise InputError("the XNNPACK part of the program is damaged", where=done.stderr.strip()[:200] or None)
-        return [json.loads(f.with_suffix(".json").read_text()) for f in files]
+        return [json.loads(_with_numbers(f.with_suffix(".json").read_text())) for f in files]
+
+
+def _with_numbers(text: str) -> str:
+    """flatc writes the bounds of a clamp that has none as inf, where Python's reader wants Infinity."""
+    return re.sub(r"(: |\[|, )(-?)inf\b", r"\1\2Infinity", text)
 
 
 def _tensor_value(value: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from slm_export.parity.report import ParityReport
 from slm_export.records import record
 from slm_export.results import FormatResult
+
+WORDS = {"flip_rate": "changed", "neighbour_agreement": "same neighbour"}
 
 
 @record
@@ -16,7 +19,7 @@ class Row:
     scheme: str
     megabytes: str
     cosine: str
-    flips: str
+    answers: str
     accuracy: str
     lowering: str
     verdict: str
@@ -27,7 +30,7 @@ HEADER = Row(
     scheme="scheme",
     megabytes="MB",
     cosine="cosine mean / min",
-    flips="flips (95 %)",
+    answers="answers (95 %)",
     accuracy="accuracy or F1",
     lowering="lowering loss",
     verdict="verdict",
@@ -40,20 +43,25 @@ def row(done: FormatResult) -> Row:
     if done.report is None or not done.report.numbers:
         return Row(
             format=done.format, scheme=done.scheme, megabytes=size, verdict=verdict,
-            cosine="-", flips="-", accuracy="-", lowering="-",
+            cosine="-", answers="-", accuracy="-", lowering="-",
         )  # fmt: skip
     numbers, answers = done.report.numbers, done.report.answers
-    low, high = done.report.intervals["flip_rate"]
     return Row(
         format=done.format,
         scheme=done.scheme,
         megabytes=size,
         cosine=f"{numbers['cosine_mean']:.6f} / {numbers['cosine_min']:.4f}",
-        flips=f"{answers['flips']:.0f} = {answers['flip_rate']:.2%} ({low:.2%}-{high:.2%})",
+        answers=_answers(done.report),
         accuracy=_quality(answers),
         lowering=f"{numbers['lowering_max_abs_error']:.1e}" if "lowering_max_abs_error" in numbers else "-",
         verdict=verdict,
     )
+
+
+def _answers(report: ParityReport) -> str:
+    name = next(n for n in ("flip_rate", "neighbour_agreement") if n in report.answers)
+    low, high = report.intervals[name]
+    return f"{report.answers[name]:.2%} {WORDS[name]} ({low:.2%}-{high:.2%})"
 
 
 def _quality(answers: Mapping[str, float]) -> str:
@@ -63,5 +71,5 @@ def _quality(answers: Mapping[str, float]) -> str:
 
 def cells(line: Row) -> list[str]:
     return [
-        line.format, line.scheme, line.megabytes, line.cosine, line.flips, line.accuracy, line.lowering, line.verdict,
+        line.format, line.scheme, line.megabytes, line.cosine, line.answers, line.accuracy, line.lowering, line.verdict,
     ]  # fmt: skip

@@ -12,7 +12,9 @@ from typing import Any
 
 from slm_export.errors import InputError
 from slm_export.records import record
+from slm_export.sources import sentence_transformers
 from slm_export.sources.hub import Location
+from slm_export.sources.sentence_transformers import EmbeddingHead
 from slm_export.tasks import HEADS
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -28,6 +30,8 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
+EMBEDDING_FILES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
+EMBEDDING_PARTS = ("config.json", "model.safetensors")  # in 1_Pooling, 2_Dense ...
 
 
 @record
@@ -43,6 +47,7 @@ class SourceInfo:
     task: str
     labels: tuple[str, ...]
     max_positions: int | None
+    embedding: EmbeddingHead | None = None  # of a sentence-transformers directory
     license: str | None
     sha256: str
     files: dict[str, str]  # file name -> SHA-256
@@ -65,8 +70,10 @@ def describe(location: Location, *, name: str | None = None) -> SourceInfo:
             next_step="save it beside the model: tokenizer.save_pretrained(directory)",
         )
     architecture = (config.get("architectures") or ["none"])[0]
-    task = _task(path, config, architecture)
+    head = sentence_transformers.read_head(path) if sentence_transformers.is_one(path) else None
+    task = "feature-extraction" if head else _task(path, config, architecture)
     files = _hashes(path)
+    lengths = [n for n in (config.get("max_position_embeddings"), head and head.max_tokens) if n]
     return SourceInfo(
         kind="huggingface",
         name=name or _name(location.hub_id or str(path.resolve())),
@@ -75,8 +82,9 @@ def describe(location: Location, *, name: str | None = None) -> SourceInfo:
         revision=location.revision,
         architecture=architecture,
         task=task,
-        labels=_labels(path, config),
-        max_positions=config.get("max_position_embeddings"),
+        labels=() if head else _labels(path, config),
+        max_positions=min(lengths, default=None),
+        embedding=head,
         license=_license(path),
         sha256=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
         files=files,
@@ -163,7 +171,8 @@ def _name(path: str) -> str:
 
 
 def _hashes(path: Path) -> dict[str, str]:
-    names = {"config.json", *TOKENIZER_FILES, *(p.name for p in path.glob("*.safetensors"))}
+    names = {"config.json", *TOKENIZER_FILES, *(p.name for p in path.glob("*.safetensors")), *EMBEDDING_FILES}
+    names |= {p.relative_to(path).as_posix() for p in path.glob("*_*/*") if p.name in EMBEDDING_PARTS}
     return {n: sha256(path / n) for n in sorted(names) if (path / n).is_file()}
 
 

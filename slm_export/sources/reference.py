@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from slm_export import tasks
 from slm_export.errors import InputError, first_line
 from slm_export.records import record
 from slm_export.sources.huggingface import SourceInfo
+from slm_export.sources.sentence_transformers import EmbeddingHead
 
 
 @record
@@ -45,6 +47,8 @@ def load(info: SourceInfo, *, max_length: int) -> Reference:
     except Exception as err:  # transformers raises OSError, ValueError, KeyError, safetensors and torch errors here
         raise InputError(f"transformers cannot load {info.path}", where=first_line(err)) from err
     _refuse_disagreement(info, report)
+    if info.embedding is not None:
+        module = _embedder(info, info.embedding, module)
     return Reference(
         module=module.eval().requires_grad_(False),
         tokenizer=tokenizer,
@@ -53,6 +57,13 @@ def load(info: SourceInfo, *, max_length: int) -> Reference:
         max_length=max_length,
         pad_id=_check_tokenizer(info, module, tokenizer),
     )
+
+
+def _embedder(info: SourceInfo, head: EmbeddingHead, module: Any) -> Any:
+    from slm_export.sources.embedder import Embedder
+
+    module.pooler = None  # of the encoder's own, which sentence-transformers does not use
+    return Embedder(module, head, Path(info.path))
 
 
 # What transformers says of a checkpoint whose tensors are not the model's: why that cannot be the reference.
@@ -66,6 +77,8 @@ _DISAGREEMENTS = {
 def _refuse_disagreement(info: SourceInfo, report: dict[str, Any]) -> None:
     for kind, why in _DISAGREEMENTS.items():
         names = sorted(str(k[0] if isinstance(k, tuple) else k) for k in report.get(kind) or [])
+        if info.embedding is not None:
+            names = [n for n in names if not n.startswith("pooler.")]
         if names:
             more = f" and {len(names) - 1} more tensors" if len(names) > 1 else ""
             raise InputError(

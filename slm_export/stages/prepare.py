@@ -150,7 +150,9 @@ def _plans(job: PrepareJob, reference: Reference, task: ModuleType, progress: Pr
         plan = schemes.make(needs.scheme, layers, activations=needs.activations)
         if plan.quantizes_activations and len(needs.activations) > 1:
             harm = _harm(job, reference, task, plan, needs.activations[0], progress)
-            plan = schemes.make(needs.scheme, layers, activations=needs.activations, harm=harm)
+            plan = schemes.make(
+                needs.scheme, layers, activations=needs.activations, harm=harm, tolerated=task.TOLERATED_HARM
+            )
         made[format] = plan
     return made
 

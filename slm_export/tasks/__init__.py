@@ -9,9 +9,11 @@ Each module has
     tokenize(tokenizer, samples, max_length)  -> Tokens of each sample
     retokenize(tokenizer, sample)             -> the ids that tokenizer.json alone gives
     cut(outputs, row, tokens)                 -> the matrix [rows, width] that is the sample's, without padding
+    TOLERATED_HARM                            how much of it activations may do before some get a finer granularity
     harm(expected, got)                       -> how far rows [rows, width] lie from what they should be, 0 and up
     answer(matrix, tokens, labels)            -> the answer as JSON holds it
     margin(matrix, tokens)                    -> how safe the answer is against rounding
+    settings(source)                          what an app must know beside the labels, for the manifest
     measure(judged)                           -> Measured
 
 and imports nothing but numpy at its top, so that verify can tell answers.
@@ -25,6 +27,7 @@ from types import ModuleType
 TASKS = {
     "text-classification": "slm_export.tasks.text_classification",
     "token-classification": "slm_export.tasks.token_classification",
+    "feature-extraction": "slm_export.tasks.feature_extraction",
 }
 HEADS = {  # the end of an architecture's name -> task
     "ForSequenceClassification": "text-classification",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slm_export.outputs import Array, Matrices, Tokens
+
+if TYPE_CHECKING:
+    from slm_export.calibration import Sample
 
 INPUTS = {"input_ids": ("batch", "sequence"), "attention_mask": ("batch", "sequence")}
 BATCH = 32
@@ -27,6 +30,7 @@ def graph(module: Any, outputs: Sequence[str]) -> Any:
     import torch
 
     accepted = inspect.signature(module.forward).parameters
+    pools = "token_mask" in accepted
     positions = "position_ids" in accepted and module.config.model_type in ("bert", "electra")
     segments = "token_type_ids" in accepted
 
@@ -41,11 +45,24 @@ def graph(module: Any, outputs: Sequence[str]) -> Any:
                 extra["position_ids"] = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
             if segments:
                 extra["token_type_ids"] = torch.zeros_like(input_ids[:1])
+            if pools:
+                extra["token_mask"] = attention_mask
             mask = ((1.0 - attention_mask.to(torch.float32)) * MASKED)[:, None, None, :]
             result = self.model(input_ids=input_ids, attention_mask=mask, **extra)
             return {name: result[name] for name in outputs}
 
     return EncoderGraph(module).eval()
+
+
+def tokenize(tokenizer: Any, samples: Sequence[Sample], max_length: int) -> list[Tokens]:
+    """Token ids of each text, truncated, with the tokenizer's special tokens, unpadded."""
+    ids = tokenizer([s.text for s in samples], truncation=True, max_length=max_length)["input_ids"]
+    return [Tokens(input_ids=tuple(i)) for i in ids]
+
+
+def retokenize(tokenizer: Any, sample: Any) -> list[int]:
+    ids: list[int] = tokenizer.encode(sample.text).ids
+    return ids
 
 
 def run(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 AUTO_CLASS = "AutoModelForSequenceClassification"
 SAMPLES = "text"
+TOLERATED_HARM = 1.25e-4
 INPUTS = encoder.INPUTS
 OUTPUTS = {"logits": ("batch", "labels")}
 
@@ -31,14 +32,11 @@ def run(module: Any, tokens: Sequence[Tokens], *, progress: Callable[[int], None
 
 
 def tokenize(tokenizer: Any, samples: Sequence[Sample], max_length: int) -> list[Tokens]:
-    texts = [s.text for s in samples]
-    ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
-    return [Tokens(input_ids=tuple(i)) for i in ids]
+    return encoder.tokenize(tokenizer, samples, max_length)
 
 
 def retokenize(tokenizer: Any, sample: Any) -> list[int]:
-    ids: list[int] = tokenizer.encode(sample.text).ids
-    return ids
+    return encoder.retokenize(tokenizer, sample)
 
 
 def cut(outputs: dict[str, Array], row: int, tokens: Tokens) -> Array:
@@ -57,6 +55,10 @@ def answer(matrix: Array, tokens: Tokens, labels: Sequence[str]) -> str:
 
 def margin(matrix: Array, tokens: Tokens) -> float:
     return lead(matrix)
+
+
+def settings(source: Any) -> dict[str, Any]:
+    return {}
 
 
 def measure(judged: Judged) -> Measured:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 AUTO_CLASS = "AutoModelForTokenClassification"
 SAMPLES = "words"
+TOLERATED_HARM = 1.25e-4
 INPUTS = encoder.INPUTS
 OUTPUTS = {"logits": ("batch", "sequence", "labels")}
 ABSENT = -1  # the position of a word that truncation cut off, or that has no token
@@ -77,6 +78,10 @@ def margin(matrix: Array, tokens: Tokens) -> float:
 def _words(matrix: Array, tokens: Tokens) -> Array:
     """The rows of the words' first tokens; every row where no words are known."""
     return matrix if tokens.positions is None else matrix[[p for p in tokens.positions if p != ABSENT]]
+
+
+def settings(source: Any) -> dict[str, Any]:
+    return {"alignment": "first_token"}
 
 
 def measure(judged: Judged) -> Measured:
