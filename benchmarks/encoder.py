@@ -24,7 +24,7 @@ import numpy as np
 
 from slm_export import metrics, runtimes
 from slm_export.artifact import Artifact
-from slm_export.outputs import Array
+from slm_export.outputs import Array, all_rows
 from slm_export.records import from_json
 from slm_export.report.table import columns
 
@@ -113,10 +113,11 @@ def measure(files: dict[str, Any], model: Path, data: Path, args: Any) -> list[l
 
     source = sources.describe(sources.Location(path=model))
     reference = sources.load(source, max_length=128)
-    texts = [s.text for s in read_samples(data / "test.csv").samples][: args.rows]
-    ids = reference.encode(texts)
+    task = tasks.get(source.task)
+    tokens = task.tokenize(reference.tokenizer, read_samples(data / "test.csv").samples[: args.rows], 128)
+    ids = [list(t.input_ids) for t in tokens]
     sessions = {name: runtimes.get(format).open(path, artifact) for name, (format, path, artifact) in files.items()}
-    truth = tasks.get(source.task).run(reference.module, ids)
+    truth = all_rows(task.run(reference.module, tokens))
     times = {length: cpu_ms(sessions, length, args.rounds) for length in LENGTHS}
     rows = []
     for name, (format, path, _) in files.items():

@@ -12,6 +12,7 @@ from typing import Any
 LABELS = ("fruit", "metal", "music", "water")
 KEYS = {"fruit": ("apple", "pear"), "metal": ("iron", "zinc"), "music": ("song", "drum"), "water": ("rain", "sea")}
 FILLER = ("the", "a", "my", "is", "it", "was", "here", "now", "very", "old", "new", "and", "of", "in", "on", "with")
+SPECIAL_IDS = {"pad_token_id": 0, "cls_token_id": 2, "bos_token_id": 2, "sep_token_id": 3, "eos_token_id": 3}
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -55,6 +56,33 @@ def make_tiny_model(folder: Path, *, seed: int, layers: int = 2) -> None:
     batch = tokenizer([t for t, _ in pairs], padding=True, return_tensors="pt")
     targets = [LABELS.index(label) for _, label in pairs]
     _train(BertForSequenceClassification, LABELS, batch, targets, seed=seed, layers=layers).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+# Small configurations of encoder families, beside what _train gives all of them. Layers of ALBERT are shared.
+FAMILIES: dict[str, dict[str, Any]] = {
+    "albert": {"embedding_size": 16},
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False},
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64, "dropout": 0.0},
+    "roberta": {"type_vocab_size": 1},
+}
+
+
+def make_tiny_family(folder: Path, *, family: str, seed: int) -> None:
+    """A classifier of another family than BERT."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    pairs = sentences(seed=seed + 100, rows=400)
+    tokenizer = _tokenizer()
+    batch = tokenizer([t for t, _ in pairs], padding=True, return_tensors="pt")
+    targets = [LABELS.index(label) for _, label in pairs]
+
+    def kind(config: Any) -> Any:
+        given = {**config.to_diff_dict(), **FAMILIES[family], **SPECIAL_IDS, "max_position_embeddings": 65}
+        given = {k: v for k, v in given.items() if k not in ("model_type", "transformers_version")}
+        return AutoModelForSequenceClassification.from_config(AutoConfig.for_model(family, **given))
+
+    _train(kind, LABELS, batch, targets, seed=seed, layers=2).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -102,6 +102,7 @@ def _layer_norm(layer: Any) -> Any:
         def forward(self, x: Any) -> Any:
             centered = x - x.mean(-1, keepdim=True)
             variance = (centered * centered).mean(-1, keepdim=True)
-            return (centered * self.weight) * torch.rsqrt(variance + self.eps) + self.bias
+            y = (centered * self.weight) * torch.rsqrt(variance + self.eps)
+            return y if self.bias is None else y + self.bias
 
     return LayerNorm()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,15 @@ def name_layers(path: Path, layers: Mapping[str, str]) -> None:
     model = reader.load(path)
     found = set()
     for number, graph in enumerate(model.subgraphs):
-        names = {}
+        names, uses = {}, Counter[str]()
         for op in graph.operators:
             if len(op.inputs) < 2:
                 continue
             layer = next((n for i in op.inputs[:2] if (n := layers.get(_content(model, graph.tensors[int(i)])))), None)
             if layer is not None:
                 found.add(layer)
-                names[int(op.outputs[0])] = OUTPUT_OF + layer
+                uses[layer] += 1  # a layer that is shared, as ALBERT's are, runs several times
+                names[int(op.outputs[0])] = f"{OUTPUT_OF}{layer}#{uses[layer]}"
         inputs = {int(i) for i in graph.inputs}
         for index, tensor in enumerate(graph.tensors):
             layer = layers.get(_content(model, tensor))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,38 @@ class Compressed:
     tensors: dict[str, QuantizedTensor]
 
 
-def find_layers(module: Any) -> dict[str, Layer]:
-    """Every Linear and Embedding of a torch module by its qualified name."""
+def find_layers(module: Any, run: Callable[[int], Any]) -> dict[str, Layer]:
+    """Every Linear and Embedding of a torch module by its qualified name.
+
+    `run(n)` answers the n-th of two different samples of one length: a Linear that is given the same both times is
+    constant, such as DeBERTa's projections of its relative positions.
+    """
     import torch
 
     kinds = {torch.nn.Linear: "linear", torch.nn.Embedding: "embedding"}
+    layers = {name: m for name, m in module.named_modules() if type(m) in kinds}
+    linears = {name: m for name, m in layers.items() if type(m) is torch.nn.Linear}
+    first, second = (_first_inputs(linears, partial(run, n)) for n in (0, 1))
+    constant = {name for name in first if torch.equal(first[name], second[name])}
     return {
-        name: Layer(kind=kinds[type(m)], shape=tuple(m.weight.shape))
-        for name, m in module.named_modules()
-        if type(m) in kinds
+        name: Layer(kind=kinds[type(m)], shape=tuple(m.weight.shape), constant=name in constant)
+        for name, m in layers.items()
     }
+
+
+def _first_inputs(layers: dict[str, Any], run: Callable[[], Any]) -> dict[str, Any]:
+    """What each layer is given when it first runs."""
+    found: dict[str, Any] = {}
+
+    def keep(name: str, value: Any) -> None:
+        if name not in found:
+            found[name] = value.clone()
+
+    hooks = [m.register_forward_pre_hook(lambda _, args, n=n: keep(n, args[0])) for n, m in layers.items()]
+    run()
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
 def quantize_layers(reference: Reference, plan: QuantPlan) -> dict[str, QuantizedTensor]:

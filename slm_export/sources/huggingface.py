@@ -16,6 +16,7 @@ from slm_export.sources import sentence_transformers
 from slm_export.sources.hub import Location
 from slm_export.sources.sentence_transformers import EmbeddingHead
 from slm_export.tasks import HEADS
+from slm_export.tasks.encoder import POSITIONS_AFTER_PAD
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 TOKENIZER_FILES = (
@@ -73,7 +74,7 @@ def describe(location: Location, *, name: str | None = None) -> SourceInfo:
     head = sentence_transformers.read_head(path) if sentence_transformers.is_one(path) else None
     task = "feature-extraction" if head else _task(path, config, architecture)
     files = _hashes(path)
-    lengths = [n for n in (config.get("max_position_embeddings"), head and head.max_tokens) if n]
+    lengths = [n for n in (_positions(config), head and head.max_tokens) if n]
     return SourceInfo(
         kind="huggingface",
         name=name or _name(location.hub_id or str(path.resolve())),
@@ -149,6 +150,14 @@ def _task(path: Path, config: dict[str, Any], architecture: str) -> str:
             where="config.json: problem_type",
         )
     return task
+
+
+def _positions(config: dict[str, Any]) -> int | None:
+    """How many tokens the model has positions for: RoBERTa's first ones belong to padding."""
+    table: int | None = config.get("max_position_embeddings")
+    if table and config.get("model_type") in POSITIONS_AFTER_PAD:
+        return table - int(config.get("pad_token_id") or 0) - 1
+    return table
 
 
 def _labels(path: Path, config: dict[str, Any]) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, inputs.probes))
     )
 
-    made = _plans(job, reference, task, progress)
+    made = _plans(job, reference, task, inputs, progress)
     tensors = {n: t for plan in made.values() for n, t in compression.quantize_layers(reference, plan).items()}
     compression.save(tensors, folder / "compressed.safetensors")
     progress("answering with the compressed model", 0, 1)
@@ -142,9 +142,14 @@ def _run(task: ModuleType, module: Any, tokens: Sequence[Tokens], progress: Prog
     return task.run(module, tokens, progress=lambda done: progress(what, done, len(tokens)))
 
 
-def _plans(job: PrepareJob, reference: Reference, task: ModuleType, progress: Progress) -> dict[str, QuantPlan]:
+def _plans(
+    job: PrepareJob, reference: Reference, task: ModuleType, inputs: Inputs, progress: Progress
+) -> dict[str, QuantPlan]:
     """One plan per format. Plans of one scheme differ in the granularity of activations, never in the integers."""
-    layers = compression.find_layers(reference.module)
+    long = inputs.probes[-1].input_ids
+    rows = reference.module.get_input_embeddings().weight.shape[0]
+    pair = [Tokens(input_ids=tuple((i + shift) % rows for i in long)) for shift in (0, 1)]
+    layers = compression.find_layers(reference.module, lambda n: task.run(reference.module, [pair[n]]))
     made = {}
     for format, needs in job.formats.items():
         plan = schemes.make(needs.scheme, layers, activations=needs.activations)

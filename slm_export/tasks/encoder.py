@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 INPUTS = {"input_ids": ("batch", "sequence"), "attention_mask": ("batch", "sequence")}
 BATCH = 32
 MASKED = -1e4  # added to the scores of padding; exp() of it is 0 in float32, and it survives int8 and float16
+POSITIONS_AFTER_PAD = ("roberta", "xlm-roberta", "camembert")  # their positions start behind the padding's
+OWN_MASK = ("deberta-v2", "modernbert")  # relative positions and windows: the model's own mask code is needed
 Cut = Callable[[dict[str, Array], int, Tokens], Array]
 
 
@@ -31,8 +33,10 @@ def graph(module: Any, outputs: Sequence[str]) -> Any:
 
     accepted = inspect.signature(module.forward).parameters
     pools = "token_mask" in accepted
-    positions = "position_ids" in accepted and module.config.model_type in ("bert", "electra")
-    segments = "token_type_ids" in accepted
+    family = module.config.model_type
+    positions = "position_ids" in accepted and family not in OWN_MASK
+    first = module.config.pad_token_id + 1 if family in POSITIONS_AFTER_PAD else 0
+    segments = "token_type_ids" in accepted and family not in OWN_MASK
 
     class EncoderGraph(torch.nn.Module):
         def __init__(self, model: Any) -> None:
@@ -42,12 +46,14 @@ def graph(module: Any, outputs: Sequence[str]) -> Any:
         def forward(self, input_ids: Any, attention_mask: Any) -> dict[str, Any]:
             extra = {}
             if positions:
-                extra["position_ids"] = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+                extra["position_ids"] = torch.arange(input_ids.shape[1], device=input_ids.device)[None] + first
             if segments:
                 extra["token_type_ids"] = torch.zeros_like(input_ids[:1])
             if pools:
                 extra["token_mask"] = attention_mask
-            mask = ((1.0 - attention_mask.to(torch.float32)) * MASKED)[:, None, None, :]
+            mask = attention_mask
+            if family not in OWN_MASK:
+                mask = ((1.0 - attention_mask.to(torch.float32)) * MASKED)[:, None, None, :]
             result = self.model(input_ids=input_ids, attention_mask=mask, **extra)
             return {name: result[name] for name in outputs}
 

@@ -85,7 +85,7 @@ def test_verify_refuses_a_swapped_label_map(cli, bundle):
     manifest = read_json(bundle / "manifest.json")
     manifest["labels"] = manifest["labels"][::-1]
     write_json(bundle / "manifest.json", manifest)
-    assert "labels differ" in refused(cli, bundle, "golden onnx/model.onnx")
+    assert "answers differ" in refused(cli, bundle, "golden onnx/model.onnx")
 
 
 def test_verify_refuses_a_wrong_tokenizer(cli, bundle):

@@ -59,12 +59,13 @@ def test_the_calibration_manifest_records_rows_and_lengths(example_bundle):
 
 def test_golden_vectors_hold_texts_ids_and_both_outputs(example_bundle, manifest):
     golden = read_json(example_bundle / "golden.json")
+    assert golden["outputs"] == ["logits"]
     assert len(golden["samples"]) == 8 and set(golden["artifacts"]) == {a["path"] for a in manifest["artifacts"]}
     for i, sample in enumerate(golden["samples"]):
-        assert sample["text"] and sample["input_ids"][0] == 2 and sample["label"] in manifest["labels"]
+        assert sample["text"] and sample["input_ids"][0] == 2 and sample["answer"] in manifest["labels"]
         for recorded in golden["artifacts"].values():
-            best = max(range(77), key=recorded["outputs"][i].__getitem__)
-            assert manifest["labels"][best] == sample["label"]
+            (row,) = recorded["outputs"][i]
+            assert manifest["labels"][max(range(77), key=row.__getitem__)] == sample["answer"]
 
 
 def test_times_and_peaks_are_kept_beside_the_bundle_and_not_in_it(example_bundle):

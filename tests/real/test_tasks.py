@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from slm_export.records import read_json
-from tests.conftest import Cli
 
 pytestmark = pytest.mark.heavy
 

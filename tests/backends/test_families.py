@@ -1,0 +1,46 @@
+"""Encoder families beside BERT: a trained tiny classifier of each, int8, in every format."""
+
+import pytest
+
+from slm_export import readers
+from slm_export.records import read_json
+from tests.conftest import Cli
+from tests.tiny import FAMILIES, make_tiny_family, write_csv
+
+FORMATS = ["executorch", "tflite", "onnx"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_answers_like_its_reference(family, cli):
+    make_tiny_family(cli.folder / "model", family=family, seed=0)
+    write_csv(cli.folder / "calibration.csv", seed=10, rows=60)
+    write_csv(cli.folder / "eval.csv", seed=11, rows=120)
+    data = ["--calibration", "calibration.csv", "--eval", "eval.csv", "--max-length", 24, "-o", "dist"]
+    cli.ok("model", "--target", "linux-x86_64", *data)
+    bundle = cli.folder / "dist/model-linux-x86_64"
+    for report in read_json(bundle / "parity.json")["reports"]:
+        assert report["verdict"] == "pass" and report["answers"]["accuracy_reference"] >= 0.9
+    for artifact in read_json(bundle / "manifest.json")["artifacts"]:
+        facts = readers.get(bundle / artifact["path"]).read(bundle / artifact["path"])
+        assert facts.scheme == "w8a8-dynamic" and artifact["layers_carried"] > 3
+    assert [a["format"] for a in read_json(bundle / "manifest.json")["artifacts"]] == FORMATS
+
+
+def test_alberts_shared_layers_are_stored_once(tmp_path):
+    cli = Cli(tmp_path)
+    make_tiny_family(tmp_path / "model", family="albert", seed=0)
+    write_csv(tmp_path / "eval.csv", seed=11, rows=60)
+    cli.ok(
+        "model", "--target", "linux-x86_64", "--eval", "eval.csv", "--max-length", 24, "--scheme", "fp32", "-o", "dist"
+    )
+    stored = (tmp_path / "model/model.safetensors").stat().st_size
+    for artifact in read_json(tmp_path / "dist/model-linux-x86_64/manifest.json")["artifacts"]:
+        assert artifact["files"][0]["bytes"] < 1.2 * stored + 60_000, artifact["format"]
+
+
+def test_roberta_has_fewer_positions_than_its_table(cli):
+    make_tiny_family(cli.folder / "model", family="roberta", seed=0)
+    write_csv(cli.folder / "eval.csv", seed=11, rows=20)
+    args = ["model", "--target", "linux-x86_64", "--eval", "eval.csv", "--scheme", "fp32"]
+    done = cli(*args, "--max-length", 65)
+    assert done.returncode == 2 and "more than the model's 64 positions" in done.stderr
