@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +13,11 @@ from slm_export.records import to_json
 from slm_export.tasks import encoder
 from slm_export.tasks.measured import Judged, Measured
 
-if TYPE_CHECKING:
-    from slm_export.calibration import Sample
-
 AUTO_CLASS = "AutoModel"
 SAMPLES = "text"
 TOLERATED_HARM = 1e-3
 INPUTS = encoder.INPUTS
+tokenize, retokenize = encoder.tokenize, encoder.retokenize
 OUTPUTS = {"sentence_embedding": ("batch", "width")}
 
 
@@ -30,14 +28,6 @@ def graph(module: Any) -> Any:
 
 def run(module: Any, tokens: Sequence[Tokens], *, progress: Callable[[int], None] | None = None) -> Matrices:
     return encoder.run(module, tokens, tuple(OUTPUTS), cut, progress)
-
-
-def tokenize(tokenizer: Any, samples: Sequence[Sample], max_length: int) -> list[Tokens]:
-    return encoder.tokenize(tokenizer, samples, max_length)
-
-
-def retokenize(tokenizer: Any, sample: Any) -> list[int]:
-    return encoder.retokenize(tokenizer, sample)
 
 
 def cut(outputs: dict[str, Array], row: int, tokens: Tokens) -> Array:
