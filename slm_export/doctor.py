@@ -11,7 +11,7 @@ from slm_export import oldest, targets
 from slm_export.errors import DependencyError
 from slm_export.names import FORMATS
 from slm_export.records import record
-from slm_export.requirements import EXPORT_NEEDS, RUN_NEEDS, TESTED, installed_version, tested
+from slm_export.requirements import EXPORT_NEEDS, RUN_NEEDS, TASK_NEEDS, TESTED, installed_version, tested
 
 
 @record
@@ -62,9 +62,10 @@ def _install_line(distributions: Iterable[str]) -> str:
     return f"{sys.executable} -m pip install {' '.join(tested(d) for d in distributions)}"
 
 
-def require(formats: Iterable[str]) -> None:
-    """Raises DependencyError with the line to type, if a format cannot be exported and run here."""
-    jobs = [(f, job) for f in formats for job in (_job(f, EXPORT_NEEDS[f]), _job(f, RUN_NEEDS[f]))]
+def require(formats: Iterable[str], task: str) -> None:
+    """Raises DependencyError with the line to type, if a format cannot be exported, run or judged here."""
+    kinds = (EXPORT_NEEDS, RUN_NEEDS)
+    jobs = [(f, _job(f, needs[f])) for f in formats for needs in kinds] + [(task, _job(task, TASK_NEEDS.get(task, {})))]
     missing = list(dict.fromkeys(dist for _, job in jobs for dist in job.missing))
     if missing:
         raise DependencyError(

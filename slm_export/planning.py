@@ -49,7 +49,7 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     profile = targets.load(config.require(settings, "target", flag="--target"))
     source = _source(settings)
     choices = config.choose_formats(settings, profile, lambda f, s: exporters.get(f).supports(source.task, s))
-    doctor.require(c.format for c in choices if not c.refused)
+    doctor.require((c.format for c in choices if not c.refused), source.task)
     _require_limits(choices, profile, source.task)
     shape, resolved = config.shapes(settings, profile, source.max_positions)
     chosen, judge = calibration.load(_data_options(settings, tasks.get(source.task).SAMPLES), source.labels)

@@ -15,6 +15,7 @@ EXPORT_NEEDS = {
     "tflite": {**MODEL_NEEDS, "litert-torch": "litert_torch", "ai-edge-quantizer": "ai_edge_quantizer"},
     "onnx": {**MODEL_NEEDS, "onnx": "onnx", "onnx-ir": "onnx_ir", "onnxscript": "onnxscript"},
 }
+TASK_NEEDS = {"token-classification": {"seqeval": "seqeval"}}  # to compare answers
 RUN_NEEDS = {
     "executorch": {"executorch": "executorch"},
     "tflite": {"ai-edge-litert": "ai_edge_litert"},

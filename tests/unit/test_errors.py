@@ -23,3 +23,14 @@ def test_nearest_names_the_near_miss_and_the_choices():
     assert nearest("anroid", ["ios", "android"]) == "did you mean 'android'? choices: android, ios"
     assert nearest("zzz", ["ios"]) == "choices: ios"
     assert nearest("zzz", []) == "there are none"
+
+
+def test_a_task_whose_library_is_missing_is_told_before_any_work(monkeypatch):
+    from slm_export import doctor
+
+    find = doctor.find_spec
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "seqeval" else find(name))
+    doctor.require(["onnx"], "text-classification")
+    with pytest.raises(DependencyError, match="token-classification cannot be exported here") as caught:
+        doctor.require(["onnx"], "token-classification")
+    assert "pip install seqeval" in str(caught.value)
