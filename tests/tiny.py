@@ -62,7 +62,12 @@ def make_tiny_model(folder: Path, *, seed: int, layers: int = 2) -> None:
 # Small configurations of encoder families, beside what _train gives all of them. Layers of ALBERT are shared.
 FAMILIES: dict[str, dict[str, Any]] = {
     "albert": {"embedding_size": 16},
-    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False},
+    "deberta-v2": {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_biased_input": False,
+        "position_buckets": 16,
+    },
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64, "dropout": 0.0},
     "roberta": {"type_vocab_size": 1},
 }
