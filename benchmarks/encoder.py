@@ -26,7 +26,7 @@ from slm_export import metrics, runtimes
 from slm_export.artifact import Artifact
 from slm_export.outputs import Array, all_rows
 from slm_export.records import from_json
-from slm_export.report.table import columns
+from slm_export.report.columns import columns
 
 HERE = Path(__file__).resolve().parent
 LENGTHS = (12, 64, 128)

@@ -8,7 +8,7 @@ import click
 
 import slm_export
 from slm_export.records import to_json
-from slm_export.report.table import columns
+from slm_export.report.columns import columns
 
 
 def run(*, as_json: bool) -> int:

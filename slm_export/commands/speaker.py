@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from slm_export.report.table import columns, summary
+from slm_export.report.columns import columns
+from slm_export.report.table import summary
 
 
 class Speaker:

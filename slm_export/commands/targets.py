@@ -10,7 +10,7 @@ import click
 
 from slm_export import targets
 from slm_export.records import to_json
-from slm_export.report.table import columns
+from slm_export.report.columns import columns
 
 
 def run(name: str | None, *, as_json: bool) -> int:

@@ -4,8 +4,8 @@ import numpy as np
 
 from slm_export.bundle.golden import SAMPLES, choose
 from slm_export.outputs import Tokens
+from slm_export.report.columns import columns
 from slm_export.report.junit import Case, write_junit
-from slm_export.report.table import columns
 from slm_export.tasks import text_classification
 
 
