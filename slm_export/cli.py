@@ -11,7 +11,7 @@ import click
 
 import slm_export
 from slm_export.errors import INTERRUPTED, SlmExportError
-from slm_export.names import FORMATS, SCHEMES
+from slm_export.names import FORMATS, SCHEMES, TASKS
 
 FORMAT = click.Choice(FORMATS)
 
@@ -63,6 +63,7 @@ EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--eval", type=_data_path(), help="Texts that judge; default: held out of --calibration."),
     click.option("-o", "--output", type=_data_path(), help="Where bundles go.  [default: dist]"),
     click.option("--name", help="Name of the model in the bundle.  [default: the directory's]"),
+    click.option("--task", type=click.Choice(list(TASKS)), help="What MODEL does.  [default: as its config says]"),
     click.option("--format", "format", type=FORMAT, multiple=True, help="Repeatable.  [default: the target's]"),
     click.option("--scheme", type=click.Choice(list(SCHEMES)), help="Quantization.  [default: the target's]"),
     click.option("--max-length", type=int, help="Most tokens an artifact takes.  [default: the target's]"),
@@ -71,6 +72,8 @@ EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--calibration-samples", type=click.IntRange(min=1), help="[default: 128]"),
     click.option("--text-column", help="Name of the text column, where it is not found."),
     click.option("--label-column", help="Name of the label column, where it is not found."),
+    click.option("--pair-column", help="Name of the second text's column, where it is not found."),
+    click.option("--slice-column", help="Report the change by this column's values too."),
     click.option("--allow-overlap", is_flag=True, help="Calibrate on rows that also judge."),
     click.option("--revision", help="Of a hub id: branch, tag or commit."),
     click.option("--json", is_flag=True, help="Print the result as JSON; progress goes to stderr."),

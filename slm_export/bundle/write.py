@@ -29,10 +29,12 @@ def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path
     _write_golden(result, passed, work, target)
     write_json(target / "parity.json", {"reports": [f.report for f in result.formats if f.report]})
     (target / "report.md").write_text(result.markdown, encoding="utf-8")
+    name, head = tasks.split(plan.source.task)
     manifest = Manifest(
         name=plan.source.name,
         target=plan.profile.name,
-        task=plan.source.task,
+        task=name,
+        head=head,
         labels=plan.source.labels,
         max_length=plan.shape.max_length,
         task_settings=tasks.get(plan.source.task).settings(plan.source),

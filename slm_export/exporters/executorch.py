@@ -105,7 +105,7 @@ def _lower(module: Any, request: ExportRequest) -> Any:
 
     sequence = {1: torch.export.Dim("sequence", min=1, max=request.max_length)}
     batch = {0: torch.export.Dim("batch", min=1, max=request.batch)} if request.batch > 1 else {}
-    inputs = sample_inputs(batch=min(request.batch, 2), length=min(TRACED_LENGTH, request.max_length))
+    inputs = sample_inputs(request.inputs, batch=min(request.batch, 2), length=min(TRACED_LENGTH, request.max_length))
     graph = tasks.get(request.task).graph(module)
     try:
         with torch.no_grad():

@@ -63,13 +63,15 @@ def _lower(compressed: Compressed, request: ExportRequest) -> Any:
     module = copy_structure(compressed.module)
     replace_layers(module, lambda name, layer: quantized_layer(compressed, name, layer))
     batch, sequence = torch.export.Dim("batch_size"), torch.export.Dim("sequence_length")
-    inputs = sample_inputs(batch=2, length=TRACED_LENGTH)  # never 1, which torch.export would take for a constant
+    inputs = sample_inputs(
+        request.inputs, batch=2, length=TRACED_LENGTH
+    )  # never 1, which torch.export would take for a constant
     try:
         return torch.onnx.export(
             task.graph(module),
             (),
             kwargs=inputs,
-            input_names=list(task.INPUTS),
+            input_names=list(request.inputs),
             output_names=list(task.OUTPUTS),
             dynamic_shapes={name: {0: batch, 1: sequence} for name in inputs},
             opset_version=OPSET,

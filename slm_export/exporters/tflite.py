@@ -67,7 +67,7 @@ def _convert(compressed: Compressed, request: ExportRequest, path: Path) -> None
     try:
         converter = litert_torch
         for bucket in request.buckets:
-            inputs = sample_inputs(batch=request.batch, length=bucket)
+            inputs = sample_inputs(request.inputs, batch=request.batch, length=bucket)
             converter = converter.signature(f"seq_{bucket}", graph, sample_kwargs=inputs)
         model = converter.convert()
         for parameter in compressed.module.parameters():  # the converted model has its own, and writing makes another

@@ -8,7 +8,8 @@ from slm_export.parity.report import ParityReport
 from slm_export.records import record
 from slm_export.results import FormatResult
 
-WORDS = {"flip_rate": "changed", "neighbour_agreement": "same neighbour"}
+WORDS = {"flip_rate": "changed", "neighbour_agreement": "same neighbour", "value_error_mean": "of a deviation off"}
+QUALITIES = ("accuracy", "span_f1", "micro_f1", "answer_f1")
 
 
 @record
@@ -59,14 +60,19 @@ def row(done: FormatResult) -> Row:
 
 
 def _answers(report: ParityReport) -> str:
-    name = next(n for n in ("flip_rate", "neighbour_agreement") if n in report.answers)
-    low, high = report.intervals[name]
-    return f"{report.answers[name]:.2%} {WORDS[name]} ({low:.2%}-{high:.2%})"
+    name = next(n for n in WORDS if n in report.answers)
+    low, high = report.intervals.get(name, (None, None))
+    interval = f" ({low:.2%}-{high:.2%})" if low is not None else ""
+    return f"{report.answers[name]:.2%} {WORDS[name]}{interval}"
 
 
 def _quality(answers: Mapping[str, float]) -> str:
-    name = next((n for n in ("accuracy", "span_f1") if n in answers), None)
-    return f"{answers[f'{name}_reference']:.2%} -> {answers[name]:.2%}" if name else "no labels"
+    name = next((n for n in QUALITIES if n in answers), None)
+    if name:
+        return f"{answers[f'{name}_reference']:.2%} -> {answers[name]:.2%}"
+    if "mean_absolute_error" in answers:
+        return f"error {answers['mean_absolute_error_reference']:.3f} -> {answers['mean_absolute_error']:.3f}"
+    return "no labels"
 
 
 def cells(line: Row) -> list[str]:

@@ -12,10 +12,10 @@ from typing import Any
 
 from slm_export.errors import InputError
 from slm_export.records import record
-from slm_export.sources import sentence_transformers
+from slm_export.sources import heads, sentence_transformers
 from slm_export.sources.hub import Location
 from slm_export.sources.sentence_transformers import EmbeddingHead
-from slm_export.tasks import HEADS
+from slm_export.tasks import LABELLED
 from slm_export.tasks.encoder import POSITIONS_AFTER_PAD
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -48,14 +48,16 @@ class SourceInfo:
     task: str
     labels: tuple[str, ...]
     max_positions: int | None
+    forced: bool = False  # the user named the task: a head that it does not need is left out
     embedding: EmbeddingHead | None = None  # of a sentence-transformers directory
+    mask_token: str | None = None
     license: str | None
     sha256: str
     files: dict[str, str]  # file name -> SHA-256
 
 
-def describe(location: Location, *, name: str | None = None) -> SourceInfo:
-    """Read what the directory holds without loading weights.
+def describe(location: Location, *, name: str | None = None, task: str | None = None) -> SourceInfo:
+    """Read what the directory holds without loading weights. `task` is what the user says it does.
 
     Raises InputError if it is no model slm-export can export: pickled weights, custom code, an unknown head, no
     tokenizer, a config that is not JSON.
@@ -71,8 +73,8 @@ def describe(location: Location, *, name: str | None = None) -> SourceInfo:
             next_step="save it beside the model: tokenizer.save_pretrained(directory)",
         )
     architecture = (config.get("architectures") or ["none"])[0]
-    head = sentence_transformers.read_head(path) if sentence_transformers.is_one(path) else None
-    task = "feature-extraction" if head else _task(path, config, architecture)
+    found = heads.find(path, config, architecture, task)
+    head = sentence_transformers.read_head(path) if found == "feature-extraction" else None
     files = _hashes(path)
     lengths = [n for n in (_positions(config), head and head.max_tokens) if n]
     return SourceInfo(
@@ -82,10 +84,12 @@ def describe(location: Location, *, name: str | None = None) -> SourceInfo:
         hub_id=location.hub_id,
         revision=location.revision,
         architecture=architecture,
-        task=task,
-        labels=() if head else _labels(path, config),
+        task=found,
+        labels=heads.labels(path, config) if found in LABELLED else (),
         max_positions=min(lengths, default=None),
+        forced=task is not None,
         embedding=head,
+        mask_token=heads.mask_token(path) if found == "fill-mask" else None,
         license=_license(path),
         sha256=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
         files=files,
@@ -133,45 +137,12 @@ def _refuse_missing_weights(path: Path) -> None:
     raise InputError(f"{path} holds no weights", why="there is no *.safetensors file in it")
 
 
-def _task(path: Path, config: dict[str, Any], architecture: str) -> str:
-    task = next((task for suffix, task in HEADS.items() if architecture.endswith(suffix)), None)
-    if task is None:
-        raise InputError(
-            f"{architecture} in {path} is no model slm-export can export yet",
-            where="config.json: architectures",
-            why=f"it exports {', '.join('*' + h for h in HEADS)}",
-            next_step="fine-tune one of these heads, or wait for this head's release",
-        )
-    problem = config.get("problem_type")
-    if problem not in (None, "single_label_classification") or len(config.get("id2label") or {}) == 1:
-        kind = (problem or "regression").replace("_", " ")
-        raise InputError(
-            f"{path} is a {kind} model; only one label per text is exported so far",
-            where="config.json: problem_type",
-        )
-    return task
-
-
 def _positions(config: dict[str, Any]) -> int | None:
     """How many tokens the model has positions for: RoBERTa's first ones belong to padding."""
     table: int | None = config.get("max_position_embeddings")
     if table and config.get("model_type") in POSITIONS_AFTER_PAD:
         return table - int(config.get("pad_token_id") or 0) - 1
     return table
-
-
-def _labels(path: Path, config: dict[str, Any]) -> tuple[str, ...]:
-    table = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    try:
-        by_id = {int(k): str(v) for k, v in table.items()}
-    except (ValueError, AttributeError) as err:
-        raise InputError(f"{path}/config.json: id2label is not a map of numbers to names", where="id2label") from err
-    if sorted(by_id) != list(range(len(by_id))):
-        missing = sorted(set(range(len(by_id))) - set(by_id))
-        raise InputError(f"{path}/config.json: id2label skips number {missing[0]}", where="id2label")
-    if len(set(by_id.values())) < len(by_id):
-        raise InputError(f"{path}/config.json: id2label gives two labels the same name", where="id2label")
-    return tuple(by_id[i] for i in range(len(by_id)))
 
 
 def _name(path: str) -> str:

@@ -24,10 +24,6 @@ class Reference:
     max_length: int  # tokens; longer texts are truncated
     pad_id: int
 
-    def token_counts(self, texts: list[str]) -> list[int]:
-        """Length of each text in tokens before truncation."""
-        return [len(ids) for ids in self.tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
-
 
 def load(info: SourceInfo, *, max_length: int) -> Reference:
     """Load the float32 reference and its tokenizer. Never opens a socket and never runs the model's own code.
@@ -49,6 +45,8 @@ def load(info: SourceInfo, *, max_length: int) -> Reference:
     _refuse_disagreement(info, report)
     if info.embedding is not None:
         module = _embedder(info, info.embedding, module)
+    elif info.task == "feature-extraction/hidden-states":
+        module.pooler = None  # makes nothing of the hidden states
     return Reference(
         module=module.eval().requires_grad_(False),
         tokenizer=tokenizer,
@@ -74,10 +72,17 @@ _DISAGREEMENTS = {
 }
 
 
+# Parts that pretraining leaves in checkpoints, and that the task's model has no use for.
+_LEFT_OVER = ("pooler.", "cls.seq_relationship.")
+
+
 def _refuse_disagreement(info: SourceInfo, report: dict[str, Any]) -> None:
+    headless = info.task.startswith("feature-extraction")
     for kind, why in _DISAGREEMENTS.items():
         names = sorted(str(k[0] if isinstance(k, tuple) else k) for k in report.get(kind) or [])
-        if info.embedding is not None:
+        if kind == "unexpected_keys":
+            names = [] if info.forced else [n for n in names if not any(part in n for part in _LEFT_OVER)]
+        if headless:
             names = [n for n in names if not n.startswith("pooler.")]
         if names:
             more = f" and {len(names) - 1} more tensors" if len(names) > 1 else ""

@@ -5,14 +5,14 @@ import pytest
 from slm_export import readers
 from slm_export.records import read_json
 from tests.conftest import Cli
-from tests.tiny import FAMILIES, make_tiny_family, write_csv
+from tests.tiny import FAMILIES, make_tiny_model, write_csv
 
 FORMATS = ["executorch", "tflite", "onnx"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_answers_like_its_reference(family, cli):
-    make_tiny_family(cli.folder / "model", family=family, seed=0)
+    make_tiny_model(cli.folder / "model", family=family, seed=0)
     write_csv(cli.folder / "calibration.csv", seed=10, rows=60)
     write_csv(cli.folder / "eval.csv", seed=11, rows=120)
     data = ["--calibration", "calibration.csv", "--eval", "eval.csv", "--max-length", 24, "-o", "dist"]
@@ -28,7 +28,7 @@ def test_a_family_answers_like_its_reference(family, cli):
 
 def test_alberts_shared_layers_are_stored_once(tmp_path):
     cli = Cli(tmp_path)
-    make_tiny_family(tmp_path / "model", family="albert", seed=0)
+    make_tiny_model(tmp_path / "model", family="albert", seed=0)
     write_csv(tmp_path / "eval.csv", seed=11, rows=60)
     cli.ok(
         "model", "--target", "linux-x86_64", "--eval", "eval.csv", "--max-length", 24, "--scheme", "fp32", "-o", "dist"
@@ -39,7 +39,7 @@ def test_alberts_shared_layers_are_stored_once(tmp_path):
 
 
 def test_roberta_has_fewer_positions_than_its_table(cli):
-    make_tiny_family(cli.folder / "model", family="roberta", seed=0)
+    make_tiny_model(cli.folder / "model", family="roberta", seed=0)
     write_csv(cli.folder / "eval.csv", seed=11, rows=20)
     args = ["model", "--target", "linux-x86_64", "--eval", "eval.csv", "--scheme", "fp32"]
     done = cli(*args, "--max-length", 65)
