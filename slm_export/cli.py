@@ -64,6 +64,7 @@ EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
     click.option("-o", "--output", type=_data_path(), help="Where bundles go.  [default: dist]"),
     click.option("--name", help="Name of the model in the bundle.  [default: the directory's]"),
     click.option("--task", type=click.Choice(list(TASKS)), help="What MODEL does.  [default: as its config says]"),
+    click.option("--base", help="The model that the adapter MODEL belongs to.  [default: as the adapter says]"),
     click.option("--format", "format", type=FORMAT, multiple=True, help="Repeatable.  [default: the target's]"),
     click.option("--scheme", type=click.Choice(list(SCHEMES)), help="Quantization.  [default: the target's]"),
     click.option("--max-length", type=int, help="Most tokens an artifact takes.  [default: the target's]"),

@@ -18,7 +18,7 @@ CONFIG_FILE = "slm-export.toml"
 SETTINGS: dict[str, type] = {
     "model": str, "target": str, "calibration": str, "eval": str, "output": str, "name": str, "format": list,
     "scheme": str, "max-length": int, "batch": int, "seed": int, "calibration-samples": int, "text-column": str,
-    "label-column": str, "pair-column": str, "slice-column": str, "task": str, "allow-overlap": bool,
+    "label-column": str, "pair-column": str, "slice-column": str, "task": str, "base": str, "allow-overlap": bool,
     "revision": str, "json": bool, "junit": str, "report": str,
 }  # fmt: skip
 DEFAULTS = {"output": "dist", "seed": 0, "calibration-samples": 128, "allow-overlap": False, "json": False}

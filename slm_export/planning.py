@@ -78,7 +78,7 @@ def _source(settings: Mapping[str, Setting]) -> SourceInfo:
             f"--name {name!r} cannot be part of a folder's name", next_step="use letters, digits, dots, - and _"
         )
     location = sources.resolve(model, revision=_value(settings, "revision"))
-    return sources.describe(location, name=name, task=_task(settings))
+    return sources.describe(location, name=name, task=_task(settings), base=_value(settings, "base"))
 
 
 def _task(settings: Mapping[str, Setting]) -> str | None:

@@ -196,9 +196,9 @@ def _config(task: str, family: str, layers: int) -> Any:
 
     # A vocabulary to answer from is trained small and grown afterwards, or half a minute would go into it.
     common = {
-        "vocab_size": 32 if task == "fill-mask" else VOCABULARY, "hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 2,
-        "intermediate_size": 64, "max_position_embeddings": 64, "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
+        "vocab_size": 32 if task == "fill-mask" else VOCABULARY, "hidden_size": 32, "num_hidden_layers": layers,
+        "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64,
+        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
     }  # fmt: skip
     names = {
         "token-classification": TAGS, "text-classification/regression": ("score",), "question-answering": ("0", "1"),

@@ -27,6 +27,7 @@ class SourceEntry:
     architecture: str
     sha256: str
     license: str | None
+    adapter: dict[str, Any] | None = None  # what was merged, and into what
     files: dict[str, str]
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from slm_export.errors import InputError
 from slm_export.records import record
-from slm_export.sources import heads, sentence_transformers
+from slm_export.sources import adapters, heads, sentence_transformers
+from slm_export.sources.adapters import Adapter
+from slm_export.sources.files import sha256
 from slm_export.sources.hub import Location
 from slm_export.sources.sentence_transformers import EmbeddingHead
 from slm_export.tasks import LABELLED
@@ -51,35 +53,37 @@ class SourceInfo:
     forced: bool = False  # the user named the task: a head that it does not need is left out
     embedding: EmbeddingHead | None = None  # of a sentence-transformers directory
     mask_token: str | None = None
+    tokenizer_path: str
+    adapter: Adapter | None = None  # merged into the model at `path`, its base
     license: str | None
     sha256: str
     files: dict[str, str]  # file name -> SHA-256
 
 
-def describe(location: Location, *, name: str | None = None, task: str | None = None) -> SourceInfo:
-    """Read what the directory holds without loading weights. `task` is what the user says it does.
+def describe(
+    location: Location, *, name: str | None = None, task: str | None = None, base: str | None = None
+) -> SourceInfo:
+    """Read what the directory holds without loading weights.
 
-    Raises InputError if it is no model slm-export can export: pickled weights, custom code, an unknown head, no
-    tokenizer, a config that is not JSON.
+    `task` is what the user says it does; `base` where the base of an adapter is. Raises InputError if it is no model
+    slm-export can export: pickled weights, custom code, an unknown head, no tokenizer, a config that is not JSON, an
+    adapter without its base.
     """
-    path = location.path
-    config = _config(path)
+    adapter = adapters.read(location.path, base) if adapters.is_one(location.path) else None
+    path = Path(adapter.base) if adapter else location.path
+    config = _config(path) | (adapters.own_config(location.path) if adapter else {})
     _refuse_custom_code(path, config)
     _refuse_missing_weights(path)
-    if not any((path / f).is_file() for f in TOKENIZER_FILES if f not in ("tokenizer_config.json",)):
-        raise InputError(
-            f"{path} holds no tokenizer",
-            why=f"none of {', '.join(TOKENIZER_FILES[:4])} ... is there",
-            next_step="save it beside the model: tokenizer.save_pretrained(directory)",
-        )
+    tokenizer = _tokenizer_path(location.path, path)
     architecture = (config.get("architectures") or ["none"])[0]
-    found = heads.find(path, config, architecture, task)
+    wanted = task or (adapter.task if adapter else None)
+    found = heads.find(path, config, architecture, wanted)
     head = sentence_transformers.read_head(path) if found == "feature-extraction" else None
-    files = _hashes(path)
+    files = _hashes(path) if adapter is None else adapters.hashes(location.path) | _under("base", _hashes(path))
     lengths = [n for n in (_positions(config), head and head.max_tokens) if n]
     return SourceInfo(
-        kind="huggingface",
-        name=name or _name(location.hub_id or str(path.resolve())),
+        kind="huggingface" if adapter is None else "peft",
+        name=name or _name(location.hub_id or str(location.path.resolve())),
         path=str(path.resolve()),
         hub_id=location.hub_id,
         revision=location.revision,
@@ -87,12 +91,31 @@ def describe(location: Location, *, name: str | None = None, task: str | None = 
         task=found,
         labels=heads.labels(path, config) if found in LABELLED else (),
         max_positions=min(lengths, default=None),
-        forced=task is not None,
+        forced=wanted is not None,
         embedding=head,
-        mask_token=heads.mask_token(path) if found == "fill-mask" else None,
-        license=_license(path),
+        mask_token=heads.mask_token(tokenizer) if found == "fill-mask" else None,
+        tokenizer_path=str(tokenizer.resolve()),
+        adapter=adapter,
+        license=_license(location.path) or _license(path),
         sha256=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
         files=files,
+    )
+
+
+def _under(folder: str, hashes: dict[str, str]) -> dict[str, str]:
+    return {f"{folder}/{name}": digest for name, digest in hashes.items()}
+
+
+def _tokenizer_path(*folders: Path) -> Path:
+    """The first folder that holds a tokenizer: an adapter's own comes before its base's."""
+    needed = [f for f in TOKENIZER_FILES if f != "tokenizer_config.json"]
+    for folder in folders:
+        if any((folder / f).is_file() for f in needed):
+            return folder
+    raise InputError(
+        f"{folders[0]} holds no tokenizer",
+        why=f"none of {', '.join(TOKENIZER_FILES[:4])} ... is there",
+        next_step="save it beside the model: tokenizer.save_pretrained(directory)",
     )
 
 
@@ -154,11 +177,6 @@ def _hashes(path: Path) -> dict[str, str]:
     names = {"config.json", *TOKENIZER_FILES, *(p.name for p in path.glob("*.safetensors")), *EMBEDDING_FILES}
     names |= {p.relative_to(path).as_posix() for p in path.glob("*_*/*") if p.name in EMBEDDING_PARTS}
     return {n: sha256(path / n) for n in sorted(names) if (path / n).is_file()}
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _license(path: Path) -> str | None:

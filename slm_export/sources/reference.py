@@ -9,6 +9,7 @@ from typing import Any
 from slm_export import tasks
 from slm_export.errors import InputError, first_line
 from slm_export.records import record
+from slm_export.sources import adapters
 from slm_export.sources.huggingface import SourceInfo
 from slm_export.sources.sentence_transformers import EmbeddingHead
 
@@ -36,13 +37,21 @@ def load(info: SourceInfo, *, max_length: int) -> Reference:
 
     auto_class = getattr(transformers, tasks.get(info.task).AUTO_CLASS)
     try:
-        module, report = auto_class.from_pretrained(
-            info.path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, attn_implementation="eager"
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(info.path)
+        with adapters.base_alone(info) as path:
+            module, report = auto_class.from_pretrained(
+                path,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                attn_implementation="eager",
+                **_overrides(info),
+            )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(info.tokenizer_path)
     except Exception as err:  # transformers raises OSError, ValueError, KeyError, safetensors and torch errors here
         raise InputError(f"transformers cannot load {info.path}", where=first_line(err)) from err
-    _refuse_disagreement(info, report)
+    _refuse_disagreement(info, report, brought=adapters.saved_modules(info.adapter) if info.adapter else set())
+    if info.adapter is not None:
+        module = adapters.merge(module, info)
     if info.embedding is not None:
         module = _embedder(info, info.embedding, module)
     elif info.task == "feature-extraction/hidden-states":
@@ -55,6 +64,17 @@ def load(info: SourceInfo, *, max_length: int) -> Reference:
         max_length=max_length,
         pad_id=_check_tokenizer(info, module, tokenizer),
     )
+
+
+def _overrides(info: SourceInfo) -> dict[str, Any]:
+    """What an adapter's head needs of its base's config."""
+    if info.adapter is None:
+        return {}
+    overrides: dict[str, Any] = {"ignore_mismatched_sizes": True}
+    if info.labels:
+        overrides["id2label"] = dict(enumerate(info.labels))
+        overrides["label2id"] = {name: i for i, name in enumerate(info.labels)}
+    return overrides
 
 
 def _embedder(info: SourceInfo, head: EmbeddingHead, module: Any) -> Any:
@@ -76,10 +96,11 @@ _DISAGREEMENTS = {
 _LEFT_OVER = ("pooler.", "cls.seq_relationship.")
 
 
-def _refuse_disagreement(info: SourceInfo, report: dict[str, Any]) -> None:
+def _refuse_disagreement(info: SourceInfo, report: dict[str, Any], *, brought: set[str]) -> None:
+    """`brought` are tensors that an adapter brings."""
     headless = info.task.startswith("feature-extraction")
     for kind, why in _DISAGREEMENTS.items():
-        names = sorted(str(k[0] if isinstance(k, tuple) else k) for k in report.get(kind) or [])
+        names = sorted({str(k[0] if isinstance(k, tuple) else k) for k in report.get(kind) or []} - brought)
         if kind == "unexpected_keys":
             names = [] if info.forced else [n for n in names if not any(part in n for part in _LEFT_OVER)]
         if headless:
