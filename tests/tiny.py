@@ -30,6 +30,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64, "dropout": 0.0},
     "roberta": {"type_vocab_size": 1},
     "electra": {"embedding_size": 32},
+    "mobilebert": {
+        "embedding_size": 32,
+        "true_hidden_size": 32,
+        "intra_bottleneck_size": 32,
+        "num_feedforward_networks": 1,
+        "trigram_input": True,
+    },
     "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 8},
 }
 HEADS = {
@@ -187,7 +194,7 @@ def trained(task: str, family: str, tokenizer: Any, *, seed: int, layers: int) -
 
 
 # Where 40 steps do not do.
-STEPS = {"electra": 80, "modernbert": 80, "text-classification/multi-label": 160, "fill-mask": 40,
+STEPS = {"electra": 80, "modernbert": 80, "mobilebert": 120, "text-classification/multi-label": 160, "fill-mask": 40,
          "question-answering": 100, "text-classification/regression": 100}  # fmt: skip
 
 

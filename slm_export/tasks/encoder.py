@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from slm_export.outputs import Array, Matrices, Tokens
+from slm_export.tasks import mobilebert
 
 if TYPE_CHECKING:
     from slm_export.calibration import Sample
@@ -55,6 +56,7 @@ def graph(module: Any, *, outputs: Sequence[str]) -> Any:
         def __init__(self, model: Any) -> None:
             super().__init__()
             self.model = model
+            self.table = mobilebert.swap_embeddings(model) if family == "mobilebert" else None
 
         def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> dict[str, Any]:
             extra = {} if token_type_ids is None else {SEGMENTS: token_type_ids}
@@ -67,7 +69,11 @@ def graph(module: Any, *, outputs: Sequence[str]) -> Any:
             mask = attention_mask
             if family not in OWN_MASK:
                 mask = ((1.0 - attention_mask.to(torch.float32)) * MASKED)[:, None, None, :]
-            result = self.model(input_ids=input_ids, attention_mask=mask, **extra)
+            if self.table is None:
+                extra["input_ids"] = input_ids
+            else:
+                extra["inputs_embeds"] = self.table(input_ids) * attention_mask[:, :, None].to(torch.float32)
+            result = self.model(attention_mask=mask, **extra)
             return {name: result[name] for name in outputs}
 
     return EncoderGraph(module).eval()
