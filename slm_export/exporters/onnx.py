@@ -25,6 +25,7 @@ from slm_export.exporters.onnx_graph import tidy
 from slm_export.quantization.compressed import Compressed
 
 ACTIVATIONS = ("per-tensor", "per-block")
+UNROLLS = False
 OPSET = 20
 
 
@@ -58,10 +59,11 @@ def _lower(compressed: Compressed, request: ExportRequest) -> Any:
     import torch
 
     from slm_export.exporters.onnx_layers import quantized_layer
+    from slm_export.exporters.onnx_recurrent import recurrent_operator
 
     task = tasks.get(request.task)
     module = copy_structure(compressed.module)
-    replace_layers(module, lambda name, layer: quantized_layer(compressed, name, layer))
+    replace_layers(module, lambda name, layer: recurrent_operator(layer) or quantized_layer(compressed, name, layer))
     batch, sequence = torch.export.Dim("batch_size"), torch.export.Dim("sequence_length")
     inputs = sample_inputs(batch=2, length=TRACED_LENGTH)  # never 1, which torch.export would take for a constant
     try:
