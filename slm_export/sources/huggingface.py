@@ -14,6 +14,7 @@ from slm_export.errors import InputError
 from slm_export.records import record
 from slm_export.sources import sentence_transformers
 from slm_export.sources.hub import Location
+from slm_export.sources.plain_model import PlainModel
 from slm_export.sources.sentence_transformers import EmbeddingHead
 from slm_export.tasks import HEADS
 from slm_export.tasks.encoder import POSITIONS_AFTER_PAD
@@ -49,6 +50,7 @@ class SourceInfo:
     labels: tuple[str, ...]
     max_positions: int | None
     embedding: EmbeddingHead | None = None  # of a sentence-transformers directory
+    plain: PlainModel | None = None  # of module:factory
     license: str | None
     sha256: str
     files: dict[str, str]  # file name -> SHA-256
@@ -77,7 +79,7 @@ def describe(location: Location, *, name: str | None = None) -> SourceInfo:
     lengths = [n for n in (_positions(config), head and head.max_tokens) if n]
     return SourceInfo(
         kind="huggingface",
-        name=name or _name(location.hub_id or str(path.resolve())),
+        name=name or name_of(location.hub_id or str(path.resolve())),
         path=str(path.resolve()),
         hub_id=location.hub_id,
         revision=location.revision,
@@ -174,7 +176,7 @@ def _labels(path: Path, config: dict[str, Any]) -> tuple[str, ...]:
     return tuple(by_id[i] for i in range(len(by_id)))
 
 
-def _name(path: str) -> str:
+def name_of(path: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.rpartition("/")[2]).strip("-.")
     return name or "model"
 

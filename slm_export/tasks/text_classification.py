@@ -21,7 +21,12 @@ OUTPUTS = {"logits": ("batch", "labels")}
 
 
 def graph(module: Any) -> Any:
-    """(input_ids, attention_mask) to {"logits": float32 [batch, labels]}; see encoder.graph."""
+    """(input_ids, attention_mask) to {"logits": float32 [batch, labels]}; see encoder.graph.
+
+    A classifier in plain PyTorch brings its own: sources/classifier.py.
+    """
+    if hasattr(module, "exported_graph"):
+        return module.exported_graph()
     return encoder.graph(module, tuple(OUTPUTS))
 
 
