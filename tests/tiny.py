@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,50 @@ def make_tiny_embedder(folder: Path, *, pooling: str, steps: Sequence[str], seed
         torch.manual_seed(seed)
         layer = torch.nn.Linear(32, 16)
         save_file({f"linear.{n}": t for n, t in layer.state_dict().items()}, folder / "2_Dense/model.safetensors")
+
+
+def make_tiny_recurrent(folder: Path, *, seed: int, **arguments: Any) -> None:
+    """A classifier in plain PyTorch: folder/classifiers.py, and folder/model with the trained weights."""
+    import torch
+    from safetensors.torch import save_file
+
+    from tests.classifiers import make
+
+    shutil.copy(Path(__file__).with_name("classifiers.py"), folder / "classifiers.py")
+    (folder / "model").mkdir()
+    # Rows nobody uses bring the table over the size from which embeddings are quantized.
+    arguments = {"rows": 9000, "width": 32, **arguments}
+    texts, labels = zip(*sentences(seed=seed + 100, rows=400), strict=True)
+    ids = [torch.tensor(i) for i in _word_tokenizer(folder / "model/tokenizer.json")(list(texts))]
+    targets = torch.tensor([LABELS.index(label) for label in labels])
+    torch.manual_seed(seed)
+    model = make(**arguments)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    groups = [torch.tensor([i for i, row in enumerate(ids) if len(row) == n]) for n in sorted({*map(len, ids)})]
+    for _ in range(40):
+        losses = []
+        for group in groups:  # of one length, because some variants are wrong about padding in training
+            rows = torch.stack([ids[i] for i in group])
+            logits = model(rows, torch.full((len(rows),), rows.shape[1]))
+            losses.append(torch.nn.functional.cross_entropy(logits, targets[group], reduction="sum"))
+        optimizer.zero_grad()
+        (sum(losses) / len(ids)).backward()
+        optimizer.step()
+    save_file(model.state_dict(), folder / "model/model.safetensors")
+    said = {"task": "text-classification", "labels": LABELS, "max_length": 64, "pad_token": "[PAD]",
+            "inputs": ["input_ids", "lengths"], "arguments": arguments}  # fmt: skip
+    (folder / "model/model.json").write_text(json.dumps(said))
+
+
+def _word_tokenizer(path: Path) -> Callable[[list[str]], list[list[int]]]:
+    """Save a tokenizer of whole words, without special tokens around a text."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = [*SPECIAL, *FILLER, *(k for keys in KEYS.values() for k in keys)]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(path))
+    return lambda texts: [encoded.ids for encoded in tokenizer.encode_batch(texts)]
 
 
 def _tokenizer() -> Any:
