@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import linear
 
 from slm_export.exporters.common import replace_layers
-from slm_export.sources.padding import Recurrent, last
+from slm_export.sources.padding import Recurrent, last, padding_of
 
 SHUT = 1e4  # a sigmoid beyond it is exactly 1, and below its negative exactly 0
 
@@ -83,7 +83,7 @@ class LstmDirection(_Direction):
         self.register_buffer("both_biases", self.bias + self.hidden_bias if layer.bias else None)
 
     def forward(self, x: Any, real: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-        given = linear(x, self.inputs, self.both_biases) + (1.0 - real) * self.shutting
+        given = linear(x, self.inputs, self.both_biases) + padding_of(real) * self.shutting
         h, c = states or (None, None)
         outputs = [x] * len(x)
         for t in self.steps(len(x)):
@@ -93,7 +93,7 @@ class LstmDirection(_Direction):
             c = new if c is None else f * c + new
             moved = o * torch.tanh(c)
             # Backwards padding comes first, and without a first state h stays 0 in it.
-            h = moved if not states else moved * real[t : t + 1] + h * (1.0 - real[t : t + 1])
+            h = moved if not states else moved * real[t : t + 1] + h * padding_of(real[t : t + 1])
             outputs[t] = h
         y = torch.cat(outputs)
         return y, (h if self.backwards or states else last(y, real, dim=0), c)
@@ -103,7 +103,7 @@ class GruDirection(_Direction):
     gates, shut = (0, 1, 2), (0.0, SHUT, 0.0)  # r, z, n
 
     def forward(self, x: Any, real: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-        given = linear(x, self.inputs, self.bias) + (1.0 - real) * self.shutting
+        given = linear(x, self.inputs, self.bias) + padding_of(real) * self.shutting
         h = states[0] if states else torch.zeros_like(given[:1, :, : self.size])
         outputs = [x] * len(x)
         for t in self.steps(len(x)):

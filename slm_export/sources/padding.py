@@ -95,7 +95,13 @@ def last(y: Any, real: Any, *, dim: int) -> Any:
 
 def hold(y: Any, real: Any) -> Any:
     """`y` [batch, sequence, width] with the last real step's row in the place of padding's."""
-    return y * real + last(y, real, dim=1) * (1.0 - real)
+    return y * real + last(y, real, dim=1) * padding_of(real)
+
+
+def padding_of(real: Any) -> Any:
+    """1 - real, exactly. litert-torch 0.10.0 makes x - 1 of 1 - x where x is transposed; sums and products it leaves
+    alone. Remove when a bidirectional layer in a batch of two passes without."""
+    return real * -1.0 + 1.0
 
 
 def _real(packed: Packed | None) -> Any:
