@@ -137,37 +137,41 @@ def make_tiny_embedder(folder: Path, *, pooling: str, steps: Sequence[str], seed
         save_file({f"linear.{n}": t for n, t in layer.state_dict().items()}, folder / "2_Dense/model.safetensors")
 
 
-def make_tiny_recurrent(folder: Path, *, seed: int, **arguments: Any) -> None:
-    """A classifier in plain PyTorch: folder/classifiers.py, and folder/model with the trained weights."""
-    import torch
+def make_tiny_recurrent(folder: Path, *, seed: int, steps: int = 40, **arguments: Any) -> Any:
+    """A classifier in plain PyTorch: folder/classifiers.py, and folder/model with the trained weights. Gives it."""
     from safetensors.torch import save_file
-
-    from tests.classifiers import make
 
     shutil.copy(Path(__file__).with_name("classifiers.py"), folder / "classifiers.py")
     (folder / "model").mkdir()
-    # Rows nobody uses bring the table over the size from which embeddings are quantized.
-    arguments = {"rows": 9000, "width": 32, **arguments}
-    texts, labels = zip(*sentences(seed=seed + 100, rows=400), strict=True)
-    ids = [torch.tensor(i) for i in _word_tokenizer(folder / "model/tokenizer.json")(list(texts))]
-    targets = torch.tensor([LABELS.index(label) for label in labels])
-    torch.manual_seed(seed)
-    model = make(**arguments)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    groups = [torch.tensor([i for i, row in enumerate(ids) if len(row) == n]) for n in sorted({*map(len, ids)})]
-    for _ in range(40):
-        losses = []
-        for group in groups:  # of one length, because some variants are wrong about padding in training
-            rows = torch.stack([ids[i] for i in group])
-            logits = model(rows, torch.full((len(rows),), rows.shape[1]))
-            losses.append(torch.nn.functional.cross_entropy(logits, targets[group], reduction="sum"))
-        optimizer.zero_grad()
-        (sum(losses) / len(ids)).backward()
-        optimizer.step()
+    model = _train_recurrent(_word_tokenizer(folder / "model/tokenizer.json"), arguments, seed=seed, steps=steps)
     save_file(model.state_dict(), folder / "model/model.safetensors")
     said = {"task": "text-classification", "labels": LABELS, "max_length": 64, "pad_token": "[PAD]",
             "inputs": ["input_ids", "lengths"], "arguments": arguments}  # fmt: skip
     (folder / "model/model.json").write_text(json.dumps(said))
+    return model
+
+
+def _train_recurrent(encode: Callable[[list[str]], list[list[int]]], arguments: Any, *, seed: int, steps: int) -> Any:
+    """Trained on texts of one length at a time, because some variants are wrong about padding."""
+    import torch
+
+    from tests.classifiers import make
+
+    texts, labels = zip(*sentences(seed=seed + 100, rows=400), strict=True)
+    groups: dict[int, list[tuple[list[int], int]]] = {}
+    for ids, label in zip(encode(list(texts)), labels, strict=True):
+        groups.setdefault(len(ids), []).append((ids, LABELS.index(label)))
+    torch.manual_seed(seed)
+    model = make(**arguments)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        for group in groups.values():
+            rows, targets = (torch.tensor(part) for part in zip(*group, strict=True))
+            logits = model(rows, torch.full((len(rows),), rows.shape[1]))
+            (torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / len(texts)).backward()
+        optimizer.step()
+    return model.eval().requires_grad_(False)
 
 
 def _word_tokenizer(path: Path) -> Callable[[list[str]], list[list[int]]]:
