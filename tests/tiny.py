@@ -143,7 +143,7 @@ def make_tiny_recurrent(folder: Path, *, seed: int, steps: int = 40, **arguments
 
     shutil.copy(Path(__file__).with_name("classifiers.py"), folder / "classifiers.py")
     (folder / "model").mkdir()
-    model = _train_recurrent(_word_tokenizer(folder / "model/tokenizer.json"), arguments, seed=seed, steps=steps)
+    model = _train_recurrent(word_tokenizer(folder / "model/tokenizer.json"), arguments, seed=seed, steps=steps)
     save_file(model.state_dict(), folder / "model/model.safetensors")
     said = {"task": "text-classification", "labels": LABELS, "max_length": 64, "pad_token": "[PAD]",
             "inputs": ["input_ids", "lengths"], "arguments": arguments}  # fmt: skip
@@ -174,7 +174,7 @@ def _train_recurrent(encode: Callable[[list[str]], list[list[int]]], arguments: 
     return model.eval().requires_grad_(False)
 
 
-def _word_tokenizer(path: Path) -> Callable[[list[str]], list[list[int]]]:
+def word_tokenizer(path: Path) -> Callable[[list[str]], list[list[int]]]:
     """Save a tokenizer of whole words, without special tokens around a text."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 

@@ -13,7 +13,7 @@ from slm_export.errors import InputError, UsageError
 from slm_export.records import from_json, to_json
 from slm_export.sources import SourceInfo, describe, load, resolve
 from tests import classifiers
-from tests.tiny import _word_tokenizer
+from tests.tiny import word_tokenizer
 
 ARGUMENTS = {"kind": "lstm", "bidirectional": True, "packed": True, "answer": "h_n", "layers": 2}
 SAID = {"task": "text-classification", "labels": ["a", "b", "c", "d"], "max_length": 64, "pad_token": "[PAD]",
@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "own_classifiers", raising=False)
     shutil.copy(classifiers.__file__, tmp_path / "own_classifiers.py")
     (tmp_path / "model").mkdir()
-    _word_tokenizer(tmp_path / "model/tokenizer.json")
+    word_tokenizer(tmp_path / "model/tokenizer.json")
     save_file(classifiers.make(**ARGUMENTS).state_dict(), tmp_path / "model/model.safetensors")
     say(tmp_path)
     return tmp_path
