@@ -42,9 +42,9 @@ class DefaultGroup(click.Group):
 def main() -> None:
     """Export a fine-tuned small language model for a device, and prove that it answers like the original.
 
-    MODEL is a Hugging Face directory or hub id. For each format of the target (ExecuTorch, TFLite, ONNX) the model is
-    quantized with the same integers, run in that format's runtime, and compared with the float model. What passes is
-    written as one bundle, OUTPUT/<model>-<target>.
+    MODEL is a Hugging Face directory, a hub id, or module:factory of a classifier in plain PyTorch. For each format of
+    the target (ExecuTorch, TFLite, ONNX) the model is quantized with the same integers, run in that format's runtime,
+    and compared with the float model. What passes is written as one bundle, OUTPUT/<model>-<target>.
 
     \b
     Exit codes: 0 ok, 2 usage, config or data, 3 something is not installed, 4 export failed,
@@ -58,6 +58,9 @@ def _data_path() -> click.Path:
 
 EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
     click.argument("model", required=False),
+    click.option(
+        "--weights", type=_data_path(), help="Of module:factory: directory with weights, tokenizer, model.json."
+    ),
     click.option("--target", help="Target name (see `targets`) or the path of your own .toml."),
     click.option("--calibration", type=_data_path(), help="Texts like the app's; see --schema."),
     click.option("--eval", type=_data_path(), help="Texts that judge; default: held out of --calibration."),

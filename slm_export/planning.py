@@ -16,6 +16,8 @@ from slm_export.records import record
 from slm_export.sources import SourceInfo
 from slm_export.targets import TargetProfile
 
+OPERATORS_PER_STEP = 15  # of one direction of an LSTM, unrolled; a GRU has 17
+
 
 @record
 class RunPlan:
@@ -51,7 +53,8 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     choices = config.choose_formats(settings, profile, lambda f, s: exporters.get(f).supports(source.task, s))
     doctor.require((c.format for c in choices if not c.refused), source.task)
     _require_limits(choices, profile, source.task)
-    shape, resolved = config.shapes(settings, profile, source.max_positions)
+    unrolling = _unrolling(choices, source)
+    shape, resolved = config.shapes(settings, profile, source.max_positions, unrolled=bool(unrolling))
     chosen, judge = calibration.load(_data_options(settings, source), source.labels)
     _require_calibration(choices, chosen)
     return RunPlan(
@@ -63,7 +66,7 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
         calibration=chosen,
         evaluation=judge,
         out=Path(settings["output"].value),
-        notes=tuple(_notes(choices, chosen, judge, source, profile)),
+        notes=(*_notes(choices, chosen, judge, source, profile), *_recurrent_notes(choices, source, unrolling, shape)),
     )
 
 
@@ -77,7 +80,7 @@ def _source(settings: Mapping[str, Setting]) -> SourceInfo:
         raise UsageError(
             f"--name {name!r} cannot be part of a folder's name", next_step="use letters, digits, dots, - and _"
         )
-    location = sources.resolve(model, revision=_value(settings, "revision"))
+    location = sources.resolve(model, revision=_value(settings, "revision"), weights=_value(settings, "weights"))
     return sources.describe(location, name=name, task=_task(settings), base=_value(settings, "base"))
 
 
@@ -154,4 +157,27 @@ def _notes(
         notes.append(f"no --eval: {len(judge.samples)} rows of {judge.file} were held out of calibration to judge by")
     if source.license is None:
         notes.append("the source names no licence: the manifest's licence field is null")
+    return notes
+
+
+def _unrolling(choices: list[Choice], source: SourceInfo) -> list[str]:
+    """The formats that will write recurrent layers out for a fixed number of tokens."""
+    if source.plain is None or not source.plain.recurrent_layers:
+        return []
+    return [c.format for c in choices if not c.refused and exporters.get(c.format).UNROLLS]
+
+
+def _recurrent_notes(choices: list[Choice], source: SourceInfo, unrolling: list[str], shape: Shape) -> list[str]:
+    if source.plain is None or not source.plain.recurrent_layers:
+        return []
+    layers = source.plain.recurrent_layers
+    notes = []
+    if unrolling:
+        operators = OPERATORS_PER_STEP * layers * shape.max_length
+        notes.append(
+            f"{' and '.join(unrolling)} repeat {layers} recurrent layers (directions counted) for each of "
+            f"{shape.max_length} tokens: about {operators:,} operators. Longer texts are cut; --max-length changes it"
+        )
+    if any(c.scheme != "fp32" and not c.refused for c in choices):
+        notes.append("weights of recurrent layers stay float32; lookups of a megabyte and Linears follow the scheme")
     return notes

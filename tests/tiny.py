@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,54 @@ def make_tiny_embedder(folder: Path, *, pooling: str, steps: Sequence[str], seed
         torch.manual_seed(seed)
         layer = torch.nn.Linear(32, 16)
         save_file({f"linear.{n}": t for n, t in layer.state_dict().items()}, folder / "2_Dense/model.safetensors")
+
+
+def make_tiny_recurrent(folder: Path, *, seed: int, steps: int = 40, **arguments: Any) -> Any:
+    """A classifier in plain PyTorch: folder/classifiers.py, and folder/model with the trained weights. Gives it."""
+    from safetensors.torch import save_file
+
+    shutil.copy(Path(__file__).with_name("classifiers.py"), folder / "classifiers.py")
+    (folder / "model").mkdir()
+    model = _train_recurrent(word_tokenizer(folder / "model/tokenizer.json"), arguments, seed=seed, steps=steps)
+    save_file(model.state_dict(), folder / "model/model.safetensors")
+    said = {"task": "text-classification", "labels": LABELS, "max_length": 64, "pad_token": "[PAD]",
+            "inputs": ["input_ids", "lengths"], "arguments": arguments}  # fmt: skip
+    (folder / "model/model.json").write_text(json.dumps(said))
+    return model
+
+
+def _train_recurrent(encode: Callable[[list[str]], list[list[int]]], arguments: Any, *, seed: int, steps: int) -> Any:
+    """Trained on texts of one length at a time, because some variants are wrong about padding."""
+    import torch
+
+    from tests.classifiers import make
+
+    texts, labels = zip(*sentences(seed=seed + 100, rows=400), strict=True)
+    groups: dict[int, list[tuple[list[int], int]]] = {}
+    for ids, label in zip(encode(list(texts)), labels, strict=True):
+        groups.setdefault(len(ids), []).append((ids, LABELS.index(label)))
+    torch.manual_seed(seed)
+    model = make(**arguments)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        for group in groups.values():
+            rows, targets = (torch.tensor(part) for part in zip(*group, strict=True))
+            logits = model(rows, torch.full((len(rows),), rows.shape[1]))
+            (torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / len(texts)).backward()
+        optimizer.step()
+    return model.eval().requires_grad_(False)
+
+
+def word_tokenizer(path: Path) -> Callable[[list[str]], list[list[int]]]:
+    """Save a tokenizer of whole words, without special tokens around a text."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = [*SPECIAL, *FILLER, *(k for keys in KEYS.values() for k in keys)]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(path))
+    return lambda texts: [encoded.ids for encoded in tokenizer.encode_batch(texts)]
 
 
 def tiny_tokenizer() -> Any:

@@ -25,6 +25,7 @@ from slm_export.exporters.tflite_weights import put_half_floats, put_integers
 from slm_export.quantization.compressed import Compressed
 
 ACTIVATIONS = ("per-token",)
+UNROLLS = True
 
 
 def supports(task: str, scheme: str) -> str | None:
@@ -61,8 +62,11 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
 def _convert(compressed: Compressed, request: ExportRequest, path: Path) -> None:
     import litert_torch
 
+    from slm_export.exporters.unrolled import unroll
+
     module = copy_structure(compressed.module)
     replace_layers(module, _convertible)
+    unroll(module)
     graph = tasks.get(request.task).graph(module)
     try:
         converter = litert_torch

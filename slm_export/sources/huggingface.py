@@ -16,6 +16,7 @@ from slm_export.sources import adapters, heads, sentence_transformers
 from slm_export.sources.adapters import Adapter
 from slm_export.sources.files import sha256
 from slm_export.sources.hub import Location
+from slm_export.sources.plain_model import PlainModel
 from slm_export.sources.sentence_transformers import EmbeddingHead
 from slm_export.tasks import LABELLED
 from slm_export.tasks.encoder import POSITIONS_AFTER_PAD
@@ -55,6 +56,7 @@ class SourceInfo:
     mask_token: str | None = None
     tokenizer_path: str
     adapter: Adapter | None = None  # merged into the model at `path`, its base
+    plain: PlainModel | None = None  # of module:factory
     license: str | None
     sha256: str
     files: dict[str, str]  # file name -> SHA-256
@@ -83,7 +85,7 @@ def describe(
     lengths = [n for n in (_positions(config), head and head.max_tokens) if n]
     return SourceInfo(
         kind="huggingface" if adapter is None else "peft",
-        name=name or _name(location.hub_id or str(location.path.resolve())),
+        name=name or name_of(location.hub_id or str(location.path.resolve())),
         path=str(path.resolve()),
         hub_id=location.hub_id,
         revision=location.revision,
@@ -168,7 +170,7 @@ def _positions(config: dict[str, Any]) -> int | None:
     return table
 
 
-def _name(path: str) -> str:
+def name_of(path: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.rpartition("/")[2]).strip("-.")
     return name or "model"
 

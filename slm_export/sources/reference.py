@@ -11,12 +11,14 @@ from slm_export.errors import InputError, first_line
 from slm_export.records import record
 from slm_export.sources import adapters
 from slm_export.sources.huggingface import SourceInfo
+from slm_export.sources.plain_model import PlainModel
 from slm_export.sources.sentence_transformers import EmbeddingHead
 
 
 @record
 class Reference:
-    """A loaded source. `module` is the transformers model, `tokenizer` its own tokenizer with nothing changed."""
+    """A loaded source. `module` is the transformers model or a PlainClassifier, `tokenizer` its own tokenizer with
+    nothing changed."""
 
     module: Any
     tokenizer: Any
@@ -27,11 +29,30 @@ class Reference:
 
 
 def load(info: SourceInfo, *, max_length: int) -> Reference:
-    """Load the float32 reference and its tokenizer. Never opens a socket and never runs the model's own code.
+    """Load the float32 reference and its tokenizer. Never opens a socket, and runs no code that comes with a model but
+    that of a factory the user named.
 
-    Raises InputError if transformers cannot load it, or weights and config disagree.
+    Raises InputError if it cannot be loaded, or weights and config disagree.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
+    module, tokenizer = _load_plain(info, info.plain) if info.plain else _load_huggingface(info)
+    return Reference(
+        module=module.eval().requires_grad_(False),
+        tokenizer=tokenizer,
+        task=info.task,
+        labels=info.labels,
+        max_length=max_length,
+        pad_id=_check_tokenizer(info, module, tokenizer),
+    )
+
+
+def _load_plain(info: SourceInfo, plain: PlainModel) -> tuple[Any, Any]:
+    from slm_export.sources import factory
+
+    return factory.load(info, plain)
+
+
+def _load_huggingface(info: SourceInfo) -> tuple[Any, Any]:
     import torch
     import transformers
 
@@ -56,14 +77,7 @@ def load(info: SourceInfo, *, max_length: int) -> Reference:
         module = _embedder(info, info.embedding, module)
     elif info.task == "feature-extraction/hidden-states":
         module.pooler = None  # makes nothing of the hidden states
-    return Reference(
-        module=module.eval().requires_grad_(False),
-        tokenizer=tokenizer,
-        task=info.task,
-        labels=info.labels,
-        max_length=max_length,
-        pad_id=_check_tokenizer(info, module, tokenizer),
-    )
+    return module, tokenizer
 
 
 def _overrides(info: SourceInfo) -> dict[str, Any]:

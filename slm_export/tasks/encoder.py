@@ -39,12 +39,15 @@ def graph(module: Any, *, outputs: Sequence[str]) -> Any:
 
     It hands the model a ready additive mask [batch, 1, 1, sequence] and positions as constants of the shape:
     transformers' own mask code lowers to integer index arithmetic that quantizers and old runtimes trip over.
-    Segment ids that are no input are 0, as for any single text.
+    Segment ids that are no input are 0, as for any single text. A classifier in plain PyTorch brings its own graph:
+    sources/classifier.py.
     """
     import inspect
 
     import torch
 
+    if hasattr(module, "exported_graph"):
+        return module.exported_graph()
     accepted = inspect.signature(module.forward).parameters
     pools = "token_mask" in accepted
     family = module.config.model_type
