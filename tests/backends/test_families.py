@@ -4,6 +4,7 @@ import pytest
 
 from slm_export import readers
 from slm_export.records import read_json
+from tests import support
 from tests.conftest import Cli
 from tests.tiny import FAMILIES, make_tiny_model, write_csv
 
@@ -19,6 +20,7 @@ def test_a_family_answers_like_its_reference(family, cli):
     data = ["--calibration", "calibration.csv", "--eval", "eval.csv", "--max-length", 24, "-o", "dist"]
     cli.ok("model", "--target", "linux-x86_64", *data)
     bundle = cli.folder / "dist/model-linux-x86_64"
+    support.note(cli.folder / "dist/model-linux-x86_64.run.json", family=family)
     for report in read_json(bundle / "parity.json")["reports"]:
         assert report["verdict"] == "pass" and report["answers"]["accuracy_reference"] >= 0.9
     for artifact in read_json(bundle / "manifest.json")["artifacts"]:
@@ -35,10 +37,12 @@ def test_mobilebert_is_refused_in_int8_tflite_only(cli):
     data = ["--calibration", "calibration.csv", "--eval", "eval.csv", "--max-length", 24, "-o", "dist", "--batch", 2]
     done = cli("model", "--target", "linux-x86_64", *data)
     assert done.returncode == 4 and "the converter folded something into their weights" in done.stderr
+    support.note(cli.folder / "dist/model-linux-x86_64.run.json", family="mobilebert")
     reports = read_json(cli.folder / "dist/model-linux-x86_64/parity.json")["reports"]
     assert [(r["format"], r["verdict"]) for r in reports] == [("executorch", "pass"), ("onnx", "pass")]
     assert reports[0]["answers"]["accuracy_reference"] >= 0.9
     cli.ok("model", "--target", "linux-x86_64", *data[2:], "--scheme", "fp32", "--format", "tflite")
+    support.note(cli.folder / "dist/model-linux-x86_64.run.json", family="mobilebert")
 
 
 def test_alberts_shared_layers_are_stored_once(tmp_path):
