@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from slm_export.artifact import Artifact
+from slm_export.artifact import Artifact, Part
+from slm_export.errors import DependencyError
+from slm_export.requirements import tested
+from slm_export.runtimes.fixed_cache import FixedCacheDecoder
 
 
 class Session:
@@ -19,16 +22,16 @@ class Session:
 
         portable_lib._unsafe_reset_threadpool(1)
         self._program = Runtime.get().load_program(path)  # a method does not keep its program alive
-        self._method = self._program.load_method("forward")
-        self._inputs = [s.name for s in artifact.inputs]
-        self._outputs = [s.name for s in artifact.outputs]
+        parts = artifact.parts or (Part(name="forward", path="", inputs=artifact.inputs, outputs=artifact.outputs),)
+        self._methods = {part.name: (self._program.load_method(part.name), part) for part in parts}
 
-    def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def run(self, inputs: dict[str, Any], part: str = "forward") -> dict[str, Any]:
         import torch
 
-        arguments = [torch.from_numpy(np.ascontiguousarray(inputs[n], np.int64)) for n in self._inputs]
-        values = self._method.execute(arguments)
-        return {n: np.array(v.numpy()) for n, v in zip(self._outputs, values, strict=True)}
+        method, specs = self._methods[part]
+        arrays = [np.ascontiguousarray(inputs[s.name], s.dtype) for s in specs.inputs]
+        values = method.execute([torch.from_numpy(a) for a in arrays])
+        return {s.name: np.array(v.numpy()) for s, v in zip(specs.outputs, values, strict=True)}
 
 
 class _Bounded:
@@ -45,12 +48,26 @@ class _Bounded:
         return outputs
 
 
-def open(path: Path, artifact: Artifact) -> _Bounded:
+def open(path: Path, artifact: Artifact) -> Any:
+    """A session, or for an encoder-decoder a generation.Decoder."""
+    if artifact.parts:
+        return _decoder(path, artifact)
     if find_spec("torch") is None:
         from slm_export.runtimes.executorch_native import Session as NativeSession
 
         return _Bounded(NativeSession(path, artifact), artifact)
     return _Bounded(Session(path, artifact), artifact)
+
+
+def _decoder(path: Path, artifact: Artifact) -> FixedCacheDecoder:
+    if find_spec("torch") is None:
+        raise DependencyError(
+            "running an encoder-decoder .pte here needs torch",
+            why="the program that runs a .pte without torch knows one method with token ids only",
+            next_step=f"pip install {tested('torch')}, or check other formats with --format",
+        )
+    session = Session(path, artifact)
+    return FixedCacheDecoder(artifact, lambda part, inputs: session.run(inputs, part), integer=np.int64)
 
 
 def version() -> str:
