@@ -16,6 +16,7 @@ TASKS = {
     "text-classification": "one label per text",
     "token-classification": "one tag per word",
     "feature-extraction": "one embedding per text",
+    "text2text-generation": "a text for a text: T5, BART, Marian",
 }
 
 # Every value a parity report holds. A profile's limits row may bound each of them; the sign says on which side.
@@ -29,8 +30,11 @@ METRICS = {
     "lowering_max_abs_error": ("<=", "largest difference of the weight-only twin to the compressed eager model"),
     "eager_cosine_gap": ("<=", "how far cosine_mean lies below the compressed eager model's own"),
     "flip_rate": ("<=", "share of answers (labels of texts, tags of words) that are not the reference's"),
+    "sequence_match": (">=", "share of generated answers that are the reference's to the last token"),
     "neighbour_agreement": (">=", "share of samples whose nearest neighbour by cosine is the reference's"),
     "accuracy_drop": ("<=", "the reference's accuracy minus the artifact's, 0 to 1"),
+    "chrf_drop": ("<=", "the chrF of the reference's answers minus the artifact's, 0 to 100"),
+    "exact_match_drop": ("<=", "share of answers that are the target, the reference's minus the artifact's, 0 to 1"),
     "span_f1_drop": ("<=", "the F1 of whole entities (seqeval) of the reference minus the artifact's, 0 to 1"),
 }
 

@@ -62,6 +62,7 @@ def golden(
                 words=samples[r].words,
                 input_ids=tokens[r].input_ids,
                 positions=tokens[r].positions,
+                steps=tokens[r].steps,
                 answer=task.answer(reference[r], tokens[r], labels),
                 reference=_nested(reference[r]),
             )

@@ -9,6 +9,7 @@ from typing import Any
 from slm_export.artifact import Artifact, FileRecord
 from slm_export.errors import VerificationError
 from slm_export.names import FORMATS
+from slm_export.outputs import Step
 from slm_export.records import from_json, read_json, record, to_json
 from slm_export.requirements import EXPORT_NEEDS, installed_version
 
@@ -109,6 +110,7 @@ class GoldenSample:
     words: tuple[str, ...] = ()
     input_ids: tuple[int, ...]
     positions: tuple[int, ...] | None = None
+    steps: tuple[Step, ...] | None = None
     answer: Any
     reference: Rows
 

@@ -172,7 +172,7 @@ def _golden_check(bundle: Path, manifest: Manifest, golden: Golden, entry: Artif
 
 
 def _tokens(sample: GoldenSample) -> Tokens:
-    return Tokens(input_ids=sample.input_ids, positions=sample.positions)
+    return Tokens(input_ids=sample.input_ids, positions=sample.positions, steps=sample.steps)
 
 
 def _differences(npz: Path, manifest: Manifest, golden: Golden, expected: GoldenOutputs) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from slm_export.records import record
 TEXT_COLUMNS = ("text", "sentence", "utterance", "query", "question", "content", "message", "input", "review")
 LABEL_COLUMNS = ("label", "category", "intent", "class", "target", "label_text", "y")
 WORD_COLUMNS = ("tokens", "words", *TEXT_COLUMNS)
+ANSWER_COLUMNS = ("target", "answer", "summary", "translation", "output", "completion")
 TAG_COLUMNS = ("tags", "ner_tags", "labels")
 PAIR_COLUMNS = ("text_pair", "sentence2", "text_b", "hypothesis")
 SHOWN = 10  # bad rows listed in a message
@@ -30,6 +32,9 @@ Calibration and evaluation files
   words     for taggers, in place of the two: {", ".join(WORD_COLUMNS[:2])} and {", ".join(TAG_COLUMNS)}, each a list
             (.jsonl, .parquet) or words with white space between them; or a .conll file, one word a line with
             its tag last, sentences apart by an empty line. Tags are the model's label names or their numbers.
+  target    for text-to-text models, in place of the label: the wanted answer, optional; with it chrF and exact
+            match are measured. The text is found as source too, the answer as
+            {", ".join(ANSWER_COLUMNS)}; or name it with --label-column.
   rows      a row that cannot be read, or has no text or label, stops the run and is named by file and
             line. Rows that are also in the evaluation set are reported and not used for calibration
             (--allow-overlap uses them all the same).
@@ -47,6 +52,7 @@ class Sample:
     label: str | None = None
     words: tuple[str, ...] = ()
     tags: tuple[str, ...] | None = None
+    target: str | None = None  # the answer, where one is to be generated
 
 
 @record
@@ -119,6 +125,11 @@ def _text_sample(row: Row, text: str, label: str | None) -> Sample | str:
     return Sample(line=row.line, text=value, label=str(name))
 
 
+def _answered_sample(row: Row, text: str, answer: str | None) -> Sample | str:
+    made = _text_sample(row, text, answer)
+    return made if isinstance(made, str) else replace(made, label=None, target=made.label)
+
+
 def _words_sample(row: Row, text: str, label: str | None) -> Sample | str:
     """Words and tags are lists, or texts with white space between them. A sample, or what is wrong with the row."""
     words = _listed(row.values.get(text))
@@ -148,6 +159,7 @@ def _kind(value: Any) -> str:
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Row, str, str | None], Sample | str]]] = {
     "text": (TEXT_COLUMNS, LABEL_COLUMNS, _text_sample),
     "words": (WORD_COLUMNS, TAG_COLUMNS, _words_sample),
+    "text-to-text": (("source", *TEXT_COLUMNS), ANSWER_COLUMNS, _answered_sample),
 }
 
 

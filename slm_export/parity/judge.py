@@ -19,6 +19,9 @@ ADVICE = {
     "eager_cosine_gap": "the exporter or the runtime rounds unlike the compressed model: report it with the config",
     "flip_rate": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
     "span_f1_drop": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
+    "sequence_match": "calibration texts like the real ones, or a finer scheme (fp16, fp32)",
+    "chrf_drop": "calibration texts like the real ones, or a finer scheme (fp16, fp32)",
+    "exact_match_drop": "calibration texts like the real ones, or a finer scheme (fp16, fp32)",
     "neighbour_agreement": "a finer scheme (fp16, fp32), or for ONNX more --calibration-samples",
     "accuracy_drop": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
 }

@@ -15,7 +15,7 @@ from slm_export.records import record
 from slm_export.sources import sentence_transformers
 from slm_export.sources.hub import Location
 from slm_export.sources.sentence_transformers import EmbeddingHead
-from slm_export.tasks import HEADS
+from slm_export.tasks import GENERATING, HEADS, get
 from slm_export.tasks.encoder import POSITIONS_AFTER_PAD
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -83,7 +83,7 @@ def describe(location: Location, *, name: str | None = None) -> SourceInfo:
         revision=location.revision,
         architecture=architecture,
         task=task,
-        labels=() if head else _labels(path, config),
+        labels=() if head or task in GENERATING else _labels(path, config),
         max_positions=min(lengths, default=None),
         embedding=head,
         license=_license(path),
@@ -142,6 +142,9 @@ def _task(path: Path, config: dict[str, Any], architecture: str) -> str:
             why=f"it exports {', '.join('*' + h for h in HEADS)}",
             next_step="fine-tune one of these heads, or wait for this head's release",
         )
+    if task in GENERATING:
+        _refuse_other_families(path, config, task)
+        return task
     problem = config.get("problem_type")
     if problem not in (None, "single_label_classification") or len(config.get("id2label") or {}) == 1:
         kind = (problem or "regression").replace("_", " ")
@@ -150,6 +153,16 @@ def _task(path: Path, config: dict[str, Any], architecture: str) -> str:
             where="config.json: problem_type",
         )
     return task
+
+
+def _refuse_other_families(path: Path, config: dict[str, Any], task: str) -> None:
+    families = get(task).FAMILIES
+    if config.get("model_type") not in families:
+        raise InputError(
+            f"{path} is an encoder-decoder of a family slm-export cannot export yet: {config.get('model_type')}",
+            where="config.json: model_type",
+            why=f"it exports {', '.join(families)}",
+        )
 
 
 def _positions(config: dict[str, Any]) -> int | None:
@@ -180,7 +193,13 @@ def _name(path: str) -> str:
 
 
 def _hashes(path: Path) -> dict[str, str]:
-    names = {"config.json", *TOKENIZER_FILES, *(p.name for p in path.glob("*.safetensors")), *EMBEDDING_FILES}
+    names = {
+        "config.json",
+        "generation_config.json",
+        *TOKENIZER_FILES,
+        *(p.name for p in path.glob("*.safetensors")),
+        *EMBEDDING_FILES,
+    }
     names |= {p.relative_to(path).as_posix() for p in path.glob("*_*/*") if p.name in EMBEDDING_PARTS}
     return {n: sha256(path / n) for n in sorted(names) if (path / n).is_file()}
 

@@ -13,6 +13,7 @@ import numpy as np
 from slm_export import calibration, sources, tasks
 from slm_export.calibration import CalibrationSet, EvaluationSet, Sample
 from slm_export.errors import InputError
+from slm_export.generation import Rules
 from slm_export.outputs import Inputs, Matrices, Outputs, Tokens, save_outputs
 from slm_export.parity.probes import lowering_rows
 from slm_export.quantization import compressed as compression
@@ -54,6 +55,7 @@ class Prepared:
     tokenizer_files: tuple[str, ...]
     tokenizer: dict[str, Any]
     calibration: dict[str, Any] | None
+    generation: Rules | None = None
 
 
 def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -64,12 +66,16 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     reference = sources.load(job.source, max_length=job.max_length)
     tokenizer_files, tokenizer = write_tokenizer(reference, folder)
     samples = job.evaluation.samples
-    tokens = task.tokenize(reference.tokenizer, samples, job.max_length)
+    tokens: Sequence[Tokens] = task.tokenize(reference.tokenizer, samples, job.max_length)
     _require_same_tokens(task, folder, samples, tokens)
 
+    shapes: Sequence[Tokens] = probes(reference, tokens)
+    rules = _rules(task, reference)
+    if rules is not None:
+        tokens, shapes = (_taught(task, reference, t, rules, progress) for t in (tokens, shapes))
     inputs = Inputs(
         evaluation=tuple(tokens),
-        probes=probes(reference, tokens),
+        probes=tuple(shapes),
         lowering_rows=tuple(lowering_rows([len(t.input_ids) for t in tokens])),
     )
     write_json(folder / "inputs.json", inputs)
@@ -93,9 +99,27 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         tokenizer_files=tokenizer_files,
         tokenizer=tokenizer,
         calibration=_calibration_manifest(job, reference),
+        generation=rules,
     )
     result: dict[str, Any] = to_json(prepared)
     return result
+
+
+def _rules(task: ModuleType, reference: Reference) -> Rules | None:
+    if reference.task not in tasks.GENERATING:
+        return None
+    rules: Rules = task.rules(reference.module, max_length=reference.max_length)
+    return rules
+
+
+def _taught(
+    task: ModuleType, reference: Reference, tokens: Sequence[Tokens], rules: Rules, progress: Progress
+) -> list[Tokens]:
+    """The samples with the reference's own answers."""
+    told: list[Tokens] = task.teach(
+        reference.module, tokens, rules, lambda done: progress("generating with the reference", done, len(tokens))
+    )
+    return told
 
 
 def _require_same_tokens(task: ModuleType, folder: Path, samples: Sequence[Sample], tokens: Sequence[Tokens]) -> None:

@@ -28,10 +28,14 @@ TASKS = {
     "text-classification": "slm_export.tasks.text_classification",
     "token-classification": "slm_export.tasks.token_classification",
     "feature-extraction": "slm_export.tasks.feature_extraction",
+    "text2text-generation": "slm_export.tasks.text2text_generation",
 }
+GENERATING = frozenset({"text2text-generation"})  # an encoder and a decoder: several graphs, and generation.Rules
 HEADS = {  # the end of an architecture's name -> task
     "ForSequenceClassification": "text-classification",
     "ForTokenClassification": "token-classification",
+    "ForConditionalGeneration": "text2text-generation",
+    "MTModel": "text2text-generation",
 }
 
 
