@@ -113,5 +113,6 @@ def _ngram_scores(pairs: Sequence[tuple[str, str]], size: int) -> tuple[float, f
     matches = said = wanted = 0
     for text, target in pairs:
         mine, theirs = (Counter(t[i : i + size] for i in range(len(t) - size + 1)) for t in (text, target))
-        matches, said, wanted = matches + (mine & theirs).total(), said + mine.total(), wanted + theirs.total()
+        matches, wanted = matches + (mine & theirs).total(), wanted + theirs.total()
+        said += mine.total() if theirs else 0  # sacrebleu's way with targets shorter than the n-gram
     return (matches / said, matches / wanted) if said and wanted else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from typing import Any
 
 import onnx_ir as ir
@@ -52,33 +53,36 @@ class _Outer:
     def branch(self, graph: Any, names: list[str], prefix: str) -> Any:
         """The nodes of `graph` as a branch with outputs `names`, its inputs and weights taken out of it."""
         outputs = {value.name: value for value in graph.outputs}
+        nodes = [node for node in self._taken_apart(graph) if not self._hoisted(node)]
+        for node in nodes:
+            for value in node.outputs:
+                value.name = f"{prefix}/{value.name}"
+        for name in names:
+            if name not in outputs:
+                nodes.append(self._passed_on(name, prefix))
+                outputs[name] = nodes[-1].outputs[0]
+        return ir.Graph([], [outputs[n] for n in names], nodes=nodes, name=prefix)
+
+    def _taken_apart(self, graph: Any) -> list[Any]:
+        """Its nodes, reading what is shared."""
         for value in list(graph.inputs):
             self._replace(value, self.inputs.setdefault(value.name, value))
         for value in list(graph.initializers.values()):
             self._replace(value, self.initializers.setdefault(_content(value), value))
         self._unique_names()
         nodes = list(graph)
-        given = [*self.inputs.values()]
-        graph.outputs.clear()
-        graph.inputs.clear()
-        graph.initializers.clear()
+        for container in (graph.outputs, graph.inputs, graph.initializers):
+            container.clear()
         for node in nodes:
             graph.remove(node)
-        nodes = [node for node in nodes if not self._hoisted(node)]
-        for node in nodes:
-            for value in node.outputs:
-                value.name = f"{prefix}/{value.name}"
-        for name in names:
-            if name not in outputs:
-                source = next(v for v in given if v.name == name.replace("present.", "past_key_values."))
-                nodes.append(ir.node("Identity", [source], num_outputs=1))
-                outputs[name] = nodes[-1].outputs[0]
-                outputs[name].name, outputs[name].type, outputs[name].shape = (
-                    f"{prefix}/{name}",
-                    source.type,
-                    source.shape,
-                )
-        return ir.Graph([], [outputs[n] for n in names], nodes=nodes, name=prefix)
+        return nodes
+
+    def _passed_on(self, name: str, prefix: str) -> Any:
+        source = self.inputs[name.replace("present.", "past_key_values.")]
+        node = ir.node("Identity", [source], num_outputs=1)
+        value = node.outputs[0]
+        value.name, value.type, value.shape = f"{prefix}/{name}", source.type, source.shape
+        return node
 
     def _replace(self, value: Any, by: Any) -> None:
         if value is not by:
@@ -86,8 +90,9 @@ class _Outer:
 
     def _unique_names(self) -> None:
         """Names that torch made by counting mean one weight in one branch and another in the other."""
+        uses = Counter(value.name for value in self.initializers.values())
         for number, value in enumerate(self.initializers.values()):
-            if value.name.startswith("val_") or sum(v.name == value.name for v in self.initializers.values()) > 1:
+            if value.name.startswith("val_") or uses[value.name] > 1:
                 value.name = f"weight_{number}"
 
     def _hoisted(self, node: Any) -> bool:
@@ -105,5 +110,7 @@ class _Outer:
 
 
 def _content(value: Any) -> str:
+    """What makes two weights one. Integers and scales keep their layer's name, by which a reader pairs them."""
     tensor = value.const_value
-    return f"{tensor.dtype} {tensor.shape} {hashlib.sha256(tensor.numpy().tobytes()).hexdigest()}"
+    name = value.name if value.name.endswith((".ints", ".scales")) else ""
+    return f"{name} {tensor.dtype} {tensor.shape} {hashlib.sha256(tensor.numpy().tobytes()).hexdigest()}"

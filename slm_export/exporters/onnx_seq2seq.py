@@ -31,11 +31,22 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         _save(_encoder(module), folder / ENCODER, weights)
+        _tie(module, compressed)
         _save(_decoder(module, shape), folder / DECODER, weights)
     except Exception as err:  # torch.onnx raises its own, torch.export's and plain Python's kinds
         raise ExportError("torch.onnx cannot export this model", where=first_line(err)) from err
     parts = _parts(shape, folder.relative_to(root).as_posix(), compressed.module.lm_head.out_features)
     return checked_artifact(parts, compressed, request, format="onnx", root=root, scheme=scheme, batch=None)
+
+
+def _tie(module: Any, compressed: Compressed) -> None:
+    """Let the decoder look up in the head's table, in place, where the two are one."""
+    from slm_export.exporters.onnx_layers import tie
+
+    stack = module.get_decoder()
+    name = next(n for n, m in module.named_modules(remove_duplicate=False) if m is stack) + ".embed_tokens"
+    tensors = compressed.tensors.get(name), compressed.tensors.get("lm_head")
+    stack.embed_tokens = tie(stack.embed_tokens, module.lm_head, tensors)
 
 
 def _save(model: Any, path: Path, halved: Sequence[Any]) -> None:

@@ -8,7 +8,7 @@ from slm_export.parity.report import ParityReport
 from slm_export.records import record
 from slm_export.results import FormatResult
 
-WORDS = {"flip_rate": "changed", "neighbour_agreement": "same neighbour"}
+WORDS = {"sequence_match": "the same", "flip_rate": "changed", "neighbour_agreement": "same neighbour"}
 
 
 @record
@@ -59,12 +59,14 @@ def row(done: FormatResult) -> Row:
 
 
 def _answers(report: ParityReport) -> str:
-    name = next(n for n in ("flip_rate", "neighbour_agreement") if n in report.answers)
+    name = next(n for n in WORDS if n in report.answers)
     low, high = report.intervals[name]
     return f"{report.answers[name]:.2%} {WORDS[name]} ({low:.2%}-{high:.2%})"
 
 
 def _quality(answers: Mapping[str, float]) -> str:
+    if "chrf" in answers:
+        return f"chrF {answers['chrf_reference']:.2f} -> {answers['chrf']:.2f}"
     name = next((n for n in ("accuracy", "span_f1") if n in answers), None)
     return f"{answers[f'{name}_reference']:.2%} -> {answers[name]:.2%}" if name else "no labels"
 

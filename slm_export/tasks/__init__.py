@@ -16,6 +16,14 @@ Each module has
     settings(source)                          what an app must know beside the labels, for the manifest
     measure(judged)                           -> Measured
 
+A task of GENERATING has several graphs, which exporters take from seq2seq_graphs.py, and in place of graph and cut
+
+    FAMILIES                                  the model types whose graphs there are
+    rules(module, max_length)                 -> generation.Rules
+    teach(module, tokens, rules, progress)    -> the samples with the reference's answers
+    execute(decoder, tokens, rules)           -> the matrix of a sample, told the answer, and the artifact's own answer
+    wanted(samples), text_decoder(path)       -> the answers a data file holds, and token ids to text
+
 and imports nothing but numpy at its top, so that verify can tell answers.
 """
 

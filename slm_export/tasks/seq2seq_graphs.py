@@ -55,7 +55,7 @@ class _T5(torch.nn.Module):
     def bias(self, distance: torch.Tensor) -> torch.Tensor:
         """Of each head for a key so many tokens back: [T, K] -> [1, H, T, K]."""
         table: Any = self.by_distance
-        return functional.embedding(distance.clamp(0, len(table) - 1), table).permute(2, 0, 1)[None]
+        return _rows(table, distance.clamp(0, len(table) - 1)).permute(2, 0, 1)[None]
 
     def layer(self, number: int, hidden: torch.Tensor, own: Attend, cross: Attend) -> torch.Tensor:
         first, second, forward = self.model.decoder.block[number].layer
@@ -80,7 +80,7 @@ class _Bart(torch.nn.Module):
         self.scaling, self.layers = self.width**-0.5, len(self.stack.layers)
         self.offset = getattr(self.stack.embed_positions, "offset", 0)
         # BART's own lookup scales its rows; Marian's is a plain one.
-        self.scale = 1.0 if hasattr(self.stack.embed_tokens, "embed_scale") else self.stack.embed_scale
+        self.scale = getattr(self.stack, "embed_scale", 1.0)
 
     def projections(self, attention: Any) -> tuple[Any, Any, Any]:
         return attention.q_proj, attention.k_proj, attention.v_proj
@@ -89,7 +89,7 @@ class _Bart(torch.nn.Module):
         return self.stack.layers[number].encoder_attn
 
     def embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        where = functional.embedding(positions + self.offset, self.stack.embed_positions.weight)
+        where = _rows(self.stack.embed_positions.weight, positions + self.offset)
         hidden: torch.Tensor = self.stack.embed_tokens(ids) * self.scale + where
         norm = getattr(self.stack, "layernorm_embedding", None)
         return hidden if norm is None else norm(hidden)
@@ -133,6 +133,11 @@ def _bias_table(attention: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return table[: most + 1].flip(0).contiguous(), table
 
 
+def _rows(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """table[index], not as an embedding: those are made smaller with the plan's, and these tables are not in it."""
+    return torch.index_select(table, 0, index.flatten()).reshape(*index.shape, table.shape[1])
+
+
 class Encoder(torch.nn.Module):
     """(input_ids, attention_mask), int64 [B, S], to last_hidden_state [B, S, width]."""
 
@@ -155,7 +160,7 @@ def _table_bias(table: torch.Tensor) -> Callable[..., torch.Tensor]:
     def compute_bias(query_length: Any, key_length: Any, **_: Any) -> torch.Tensor:
         positions = torch.arange(key_length)
         distance = (positions[None] - positions[:, None]).clamp(-most, most) + most
-        return functional.embedding(distance, table).permute(2, 0, 1)[None]
+        return _rows(table, distance).permute(2, 0, 1)[None]
 
     return compute_bias
 
