@@ -74,7 +74,7 @@ def train(model, tokenizer, chosen: list[int], *, steps: int, batch: int, seed: 
     target = tokenizer([spelled(n) for n in chosen], padding=True, return_tensors="pt")
     labels = target["input_ids"].masked_fill(target["attention_mask"] == 0, -100)
     optimizer = torch.optim.AdamW(model.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
     generator = torch.Generator().manual_seed(seed)
     for step in range(1, steps + 1):
         rows = torch.randint(len(chosen), (batch,), generator=generator)
@@ -82,6 +82,7 @@ def train(model, tokenizer, chosen: list[int], *, steps: int, batch: int, seed: 
         loss = model(**inputs, labels=labels[rows]).loss
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         if step % 200 == 0:

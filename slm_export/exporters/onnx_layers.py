@@ -132,7 +132,7 @@ class TiedEmbedding(torch.nn.Module):
             scales = scales[:, :1]
         else:
             found = head.ints.index_select(1, rows).T.to(torch.float32)
-        return (found.reshape(len(rows), -1) * scales.reshape(-1, 1)).reshape(*ids.shape, -1)
+        return (found.reshape(rows.shape[0], -1) * scales.reshape(-1, 1)).reshape(*ids.shape, -1)
 
 
 def tie(embedding: torch.nn.Module, head: torch.nn.Module, tensors: tuple[Any, Any]) -> torch.nn.Module:
@@ -142,4 +142,4 @@ def tie(embedding: torch.nn.Module, head: torch.nn.Module, tensors: tuple[Any, A
     if not quantized or not isinstance(embedding, Int8Embedding):
         return embedding
     same = all(torch.equal(getattr(tensors[0], part), getattr(tensors[1], part)) for part in ("ints", "scales"))
-    return TiedEmbedding(head) if same else embedding  # type: ignore[arg-type]
+    return TiedEmbedding(head) if same else embedding

@@ -142,6 +142,12 @@ def _require_interface(part: Part, facts: FileFacts) -> None:
         nameless = all(name.startswith(("input_", "output_")) and name[-1].isdigit() for name in there)
         if len(names) != len(there) or not (nameless or set(names) == set(there)):
             raise ExportError(f"the file's {part.name} has {', '.join(there)}", why=f"expected {', '.join(names)}")
+        shapes = {s.name: s.shape for s in found}
+        fixed = [s.name for s in expected if s.shape[0] == "batch" and shapes[s.name][0] != "batch"]
+        if fixed:
+            raise ExportError(
+                f"the file's {part.name} takes {shapes[fixed[0]][0]} texts at once, no other number of them"
+            )
 
 
 def _together(facts: Sequence[FileFacts]) -> Memory:
