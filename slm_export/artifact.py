@@ -83,6 +83,12 @@ class Artifact:
     layers_carried: int = 0  # quantized layers whose integers and scales were read back equal
     plan: QuantPlan
 
+    @property
+    def methods(self) -> dict[str, Part]:
+        """The methods of a .pte."""
+        only = Part(name="forward", path=self.path, inputs=self.inputs, outputs=self.outputs)
+        return {part.name: part for part in self.parts or (only,)}
+
 
 def file_record(path: Path, *, root: Path) -> FileRecord:
     data = path.read_bytes()

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from slm_export.artifact import Artifact, Part
-from slm_export.errors import DependencyError
-from slm_export.requirements import tested
+from slm_export.artifact import Artifact
 from slm_export.runtimes.fixed_cache import FixedCacheDecoder
 
 
@@ -22,8 +20,7 @@ class Session:
 
         portable_lib._unsafe_reset_threadpool(1)
         self._program = Runtime.get().load_program(path)  # a method does not keep its program alive
-        parts = artifact.parts or (Part(name="forward", path="", inputs=artifact.inputs, outputs=artifact.outputs),)
-        self._methods = {part.name: (self._program.load_method(part.name), part) for part in parts}
+        self._methods = {n: (self._program.load_method(n), part) for n, part in artifact.methods.items()}
 
     def run(self, inputs: dict[str, Any], part: str = "forward") -> dict[str, Any]:
         import torch
@@ -50,24 +47,18 @@ class _Bounded:
 
 def open(path: Path, artifact: Artifact) -> Any:
     """A session, or for an encoder-decoder a generation.Decoder."""
+    session = _session(path, artifact)
     if artifact.parts:
-        return _decoder(path, artifact)
+        return FixedCacheDecoder(artifact, lambda part, inputs: session.run(inputs, part), integer=np.int64)
+    return _Bounded(session, artifact)
+
+
+def _session(path: Path, artifact: Artifact) -> Any:
     if find_spec("torch") is None:
         from slm_export.runtimes.executorch_native import Session as NativeSession
 
-        return _Bounded(NativeSession(path, artifact), artifact)
-    return _Bounded(Session(path, artifact), artifact)
-
-
-def _decoder(path: Path, artifact: Artifact) -> FixedCacheDecoder:
-    if find_spec("torch") is None:
-        raise DependencyError(
-            "running an encoder-decoder .pte here needs torch",
-            why="the program that runs a .pte without torch knows one method with token ids only",
-            next_step=f"pip install {tested('torch')}, or check other formats with --format",
-        )
-    session = Session(path, artifact)
-    return FixedCacheDecoder(artifact, lambda part, inputs: session.run(inputs, part), integer=np.int64)
+        return NativeSession(path, artifact)
+    return Session(path, artifact)
 
 
 def version() -> str:
