@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from slm_export.generation import Rules
 from slm_export.quantplan import QuantPlan
 from slm_export.records import record
 
@@ -34,6 +35,19 @@ class Signature:
 
 
 @record
+class Part:
+    """One graph of an artifact that has several: a file of its own, or a method or signatures of one file.
+
+    Where a .pte's arguments have no names, these are their order; a .tflite has a signature for each length.
+    """
+
+    name: str  # "encode" or "decode"
+    path: str  # relative to the manifest
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@record
 class Memory:
     """Bytes the runtime needs, read off the file: weights as stored, and the most that live at once beside them."""
 
@@ -57,6 +71,8 @@ class Artifact:
     files: tuple[FileRecord, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    parts: tuple[Part, ...] = ()  # of an encoder-decoder; inputs are then the first's, outputs the last's
+    generation: Rules | None = None  # how its answers are made
     signatures: tuple[Signature, ...] = ()
     batch: int | None = None  # the most texts one call takes; None: any number
     max_length: int
@@ -66,6 +82,12 @@ class Artifact:
     delegation_share: float | None = None  # of operators, 0 to 1, that the backend takes over; None: no delegation
     layers_carried: int = 0  # quantized layers whose integers and scales were read back equal
     plan: QuantPlan
+
+    @property
+    def methods(self) -> dict[str, Part]:
+        """The methods of a .pte."""
+        only = Part(name="forward", path=self.path, inputs=self.inputs, outputs=self.outputs)
+        return {part.name: part for part in self.parts or (only,)}
 
 
 def file_record(path: Path, *, root: Path) -> FileRecord:

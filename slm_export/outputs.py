@@ -19,13 +19,23 @@ Matrices = tuple[Array, ...]
 
 
 @record
+class Step:
+    """One token of the reference's answer, and what of a vocabulary is compared there: nothing where it is forced."""
+
+    token: int
+    compared: tuple[int, ...] = ()  # the reference's best tokens, best first
+    refused: tuple[int, ...] = ()  # tokens that generation rules out
+
+
+@record
 class Tokens:
     """One sample as the model takes it, unpadded.
 
     `token_type_ids` tell the two texts of a pair apart, in models that want it. `positions` are the tokens whose
     outputs answer, where not all do: of a tagger's sample the first token of each word (-1 for a word without one),
     of a masked text the masks, with the ids that were there as `expected` (-1 where unknown). `spans` say for each
-    token which characters of a question's `context` it is, -1 and -1 where it is none of them.
+    token which characters of a question's `context` it is, -1 and -1 where it is none of them. `steps` are the
+    reference's answer where the task is to generate one.
     """
 
     input_ids: tuple[int, ...]
@@ -34,6 +44,7 @@ class Tokens:
     expected: tuple[int, ...] | None = None
     spans: tuple[tuple[int, ...], ...] | None = None
     context: str | None = None
+    steps: tuple[Step, ...] | None = None
 
 
 @record
@@ -56,6 +67,9 @@ class Outputs:
     evaluation: Matrices
     probes: Matrices
     batched_probes: Matrices | None = None
+    said: tuple[tuple[int, ...], ...] | None = (
+        None  # token ids of each evaluation sample's answer, where it is generated
+    )
 
 
 def save_outputs(path: Path, outputs: Outputs) -> None:
@@ -65,6 +79,9 @@ def save_outputs(path: Path, outputs: Outputs) -> None:
         if matrices is not None:
             arrays[f"{name}.shapes"] = np.array([m.shape for m in matrices], np.int64).reshape(-1, 2)
             arrays[f"{name}.values"] = np.concatenate([m.ravel() for m in matrices] or [np.zeros(0, np.float32)])
+    if outputs.said is not None:
+        arrays["said.lengths"] = np.array([len(ids) for ids in outputs.said], np.int64)
+        arrays["said.ids"] = np.array([i for ids in outputs.said for i in ids], np.int64)
     with path.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -72,7 +89,13 @@ def save_outputs(path: Path, outputs: Outputs) -> None:
 def load_outputs(path: Path) -> Outputs:
     with np.load(path, allow_pickle=False) as file:
         names = [n.removesuffix(".shapes") for n in file.files if n.endswith(".shapes")]
-        return Outputs(**{n: _matrices(file[f"{n}.shapes"], file[f"{n}.values"]) for n in names})
+        said = _answers(file["said.lengths"], file["said.ids"]) if "said.ids" in file.files else None
+        return Outputs(**{n: _matrices(file[f"{n}.shapes"], file[f"{n}.values"]) for n in names}, said=said)
+
+
+def _answers(lengths: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
+    ends = np.cumsum(lengths)
+    return tuple(tuple(ids[end - n : end].tolist()) for n, end in zip(lengths, ends, strict=True))
 
 
 def _matrices(shapes: npt.NDArray[np.int64], values: Array) -> Matrices:

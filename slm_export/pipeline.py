@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from slm_export import exporters, oldest
+from slm_export import exporters, oldest, tasks
 from slm_export.artifact import Artifact, RuntimeRecord
 from slm_export.bundle.atomic import replace_folder, work_folder
 from slm_export.bundle.write import write_bundle
@@ -122,6 +122,7 @@ class _Run:
             buckets=shape.buckets,
             batch=shape.batch,
             pad_id=prepared.pad_id,
+            generation=prepared.generation,
             runtime=RuntimeRecord(package=spec.package, version=spec.version, oldest=spec.oldest, backend=spec.backend),
         )
         job = ExportJob(
@@ -185,6 +186,8 @@ class _Run:
 
     def truth(self, format: str) -> Truth:
         inputs = self.inputs()
+        generates = self.plan.source.task in tasks.GENERATING
+        task = tasks.get(self.plan.source.task)
         return Truth(
             task=self.plan.source.task,
             labels=self.plan.source.labels,
@@ -195,6 +198,8 @@ class _Run:
             reference=load_outputs(self.work / "reference.npz"),
             eager=load_outputs(self.work / f"eager-{format}.npz"),
             weights_only=load_outputs(self.work / f"weights-only-{format}.npz"),
+            wanted=task.wanted(self.plan.evaluation.samples) if generates else None,
+            decode=task.text_decoder(str(self.work / "tokenizer/tokenizer.json")) if generates else None,
         )
 
     def inputs(self) -> Inputs:

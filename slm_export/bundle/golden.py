@@ -69,6 +69,7 @@ def golden(
                 positions=tokens[r].positions,
                 spans=tokens[r].spans,
                 columns=columns[r],
+                steps=tokens[r].steps,
                 answer=task.answer(reference[r], tokens[r], labels),
                 reference=_nested(pick(reference[r], columns[r])),
             )

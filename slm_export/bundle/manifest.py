@@ -11,6 +11,7 @@ from slm_export import tasks
 from slm_export.artifact import Artifact, FileRecord
 from slm_export.errors import VerificationError
 from slm_export.names import FORMATS
+from slm_export.outputs import Step
 from slm_export.records import from_json, read_json, record, to_json
 from slm_export.requirements import EXPORT_NEEDS, installed_version
 
@@ -122,6 +123,7 @@ class GoldenSample:
     positions: tuple[int, ...] | None = None
     spans: tuple[tuple[int, ...], ...] | None = None
     columns: tuple[int, ...] | None = None
+    steps: tuple[Step, ...] | None = None
     answer: Any
     reference: Rows
 

@@ -179,6 +179,7 @@ def _tokens(sample: GoldenSample) -> Tokens:
         positions=sample.positions,
         spans=sample.spans,
         context=sample.pair,
+        steps=sample.steps,
     )
 
 

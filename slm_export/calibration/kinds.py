@@ -22,6 +22,7 @@ WORDS = ("tokens", "words", *TEXTS)
 TAGS = ("tags", "ner_tags", "labels")
 PAIRS = ("text_pair", "sentence2", "text_b", "hypothesis", "question2")
 QUESTION = ("question", "query", *TEXTS)
+ANSWERS = ("target", "answer", "summary", "translation", "output", "completion")
 CONTEXTS = ("context", "passage", "paragraph", *PAIRS)
 
 
@@ -41,6 +42,7 @@ class Sample:
     words: tuple[str, ...] = ()
     labels: tuple[str, ...] | None = None
     answers: tuple[str, ...] | None = None
+    target: str | None = None  # the answer, where one is to be generated
     slice: str | None = None
 
 
@@ -157,6 +159,11 @@ def _asked(row: Row, columns: Columns) -> Sample | str:
     return replace(sample, answers=tuple(answers))
 
 
+def _answered(row: Row, columns: Columns) -> Sample | str:
+    sample = _labelled(row, columns)
+    return sample if isinstance(sample, str) else replace(sample, label=None, target=sample.label)
+
+
 def _masked(row: Row, columns: Columns) -> Sample | str:
     """A text with its mask; where it has none, one word, chosen by the text itself, is masked and is the label."""
     sample = _text(row, columns)
@@ -184,5 +191,6 @@ KINDS = {
     "score": Kind(texts=TEXTS, labels=SCORES, pairs=PAIRS, make=_scored),
     "words": Kind(texts=WORDS, labels=TAGS, make=_tagged),
     "question": Kind(texts=QUESTION, labels=("answers", "answer"), pairs=CONTEXTS, needs_pair=True, make=_asked),
+    "text-to-text": Kind(texts=("source", *TEXTS), labels=ANSWERS, make=_answered),
     "masked": Kind(texts=TEXTS, labels=LABELS, make=_masked),
 }

@@ -6,7 +6,19 @@ import hashlib
 from pathlib import Path
 
 from slm_export.calibration.files import READERS, read_rows
-from slm_export.calibration.kinds import KINDS, LABELS, PAIRS, QUESTION, TAGS, TEXTS, WORDS, Columns, Kind, Sample
+from slm_export.calibration.kinds import (
+    ANSWERS,
+    KINDS,
+    LABELS,
+    PAIRS,
+    QUESTION,
+    TAGS,
+    TEXTS,
+    WORDS,
+    Columns,
+    Kind,
+    Sample,
+)
 from slm_export.errors import InputError, nearest
 from slm_export.records import record
 
@@ -35,6 +47,9 @@ Calibration and evaluation files
   masked    for masked language models: texts. In a text without the model's mask token one word is masked,
             always the same one; a label column, if the text has a mask, names the word behind it.
   slice     any column, named with --slice-column: the change is also reported by its values.
+  target    for text-to-text models, in place of the label: the wanted answer, optional; with it chrF and exact
+            match are measured. The text is found as source too, the answer as
+            {", ".join(ANSWERS)}; or name it with --label-column.
   rows      a row that cannot be read, or has no text or label, stops the run and is named by file and
             line. Rows that are also in the evaluation set are reported and not used for calibration
             (--allow-overlap uses them all the same).

@@ -14,6 +14,7 @@ from typing import Any
 from slm_export import readers, tasks
 from slm_export.artifact import Artifact, RuntimeRecord, TensorSpec, file_record
 from slm_export.errors import ExportError
+from slm_export.generation import Rules
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.weights import as_numpy
 from slm_export.readers.facts import StoredWeight
@@ -31,6 +32,7 @@ class ExportRequest:
     batch: int
     pad_id: int
     runtime: RuntimeRecord
+    generation: Rules | None = None  # of a task that generates
 
 
 @record
@@ -107,7 +109,7 @@ def checked_artifact(
         runtime=request.runtime,
         memory=facts.memory,
         delegation_share=facts.delegation_share,
-        layers_carried=_require_carried(list(reader.weights(path)), compressed, format=format),
+        layers_carried=require_carried(list(reader.weights(path)), compressed, format=format),
         plan=compressed.plan,
     )
 
@@ -139,7 +141,8 @@ def _digest(ints: Any, scales: Any) -> str:
     return hashlib.sha256(ints.tobytes() + scales.tobytes()).hexdigest()
 
 
-def _require_carried(stored: list[StoredWeight], compressed: Compressed, *, format: str) -> int:
+def require_carried(stored: list[StoredWeight], compressed: Compressed, *, format: str) -> int:
+    """How many layers carry integers. Raises ExportError if any of them is not stored as computed."""
     in_file = Counter(_digest(w.ints, w.scales) for w in stored)
     missing = [n for n, t in compressed.tensors.items() if not in_file[_digest(*as_numpy(t))]]
     if missing:

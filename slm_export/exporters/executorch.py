@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from slm_export import tasks
-from slm_export.artifact import file_record
+from slm_export.artifact import Artifact, file_record
 from slm_export.errors import ExportError, first_line
+from slm_export.exporters import seq2seq
 from slm_export.exporters.common import (
     TRACED_LENGTH,
     Exported,
@@ -46,9 +47,7 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
     module = copy_structure(compressed.module)
     replace_layers(module, lambda name, layer: _carry(compressed.tensors.get(name), layer))
     _write(module, request, path)
-    artifact = checked_artifact(
-        path, compressed, request, format="executorch", root=out, batch=request.batch, scheme=compressed.plan.scheme
-    )
+    artifact = _checked(path, compressed, request, root=out)
     if not compressed.tensors:
         return Exported(artifact=artifact, twin=None)
     _write(with_weights(compressed), request, twin_path)
@@ -61,6 +60,18 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
         plan=compressed.plan.weights_only(),
     )
     return Exported(artifact=artifact, twin=twin)
+
+
+def _checked(path: Path, compressed: Compressed, request: ExportRequest, *, root: Path) -> Artifact:
+    scheme = compressed.plan.scheme
+    if request.task not in tasks.GENERATING:
+        return checked_artifact(
+            path, compressed, request, format="executorch", root=root, batch=request.batch, scheme=scheme
+        )
+    shape, vocabulary = seq2seq.cache_shape(compressed.module, request), compressed.module.lm_head.out_features
+    where = path.relative_to(root).as_posix()
+    parts = seq2seq.fixed_parts(shape, where, vocabulary, integer="int64", text="sequence")
+    return seq2seq.checked_artifact(parts, compressed, request, format="executorch", root=root, scheme=scheme)
 
 
 def _carry(tensor: QuantizedTensor | None, layer: Any) -> None:
@@ -94,7 +105,7 @@ def _int8_tensor(tensor: QuantizedTensor, *, dynamic: bool) -> Any:
 
 
 def _write(module: Any, request: ExportRequest, path: Path) -> None:
-    program = _lower(module, request)
+    program = _lower_generator(module, request) if request.task in tasks.GENERATING else _lower(module, request)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         program.write_to_file(file)
@@ -111,6 +122,12 @@ def _varying_shapes(request: ExportRequest) -> tuple[dict[str, Any], Any]:
     batch = {0: torch.export.Dim("batch", min=1, max=request.batch)} if request.batch > 1 else {}
     inputs = sample_inputs(request.inputs, batch=min(request.batch, 2), length=min(TRACED_LENGTH, request.max_length))
     return inputs, tuple(batch | sequence for _ in inputs)
+
+
+def _lower_generator(module: Any, request: ExportRequest) -> Any:
+    from slm_export.exporters import executorch_seq2seq
+
+    return executorch_seq2seq.lower(module, seq2seq.cache_shape(module, request))
 
 
 def _lower(module: Any, request: ExportRequest) -> Any:

@@ -48,6 +48,8 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
 
 
 def _write(compressed: Compressed, request: ExportRequest, path: Path, *, root: Path, scheme: str) -> Artifact:
+    if request.task in tasks.GENERATING:
+        return _write_generator(compressed, request, path.parent, root=root, scheme=scheme)
     program = _lower(compressed, request)
     layers = [n for n, p in compressed.plan.layers.items() if p.bits == 16]
     tidy(program.model, halved=[compressed.module.get_submodule(n).weight.detach().numpy() for n in layers])
@@ -69,15 +71,28 @@ def _require_varying(artifact: Artifact, declared: Mapping[str, Sequence[str]]) 
         )
 
 
-def _lower(compressed: Compressed, request: ExportRequest) -> Any:
-    import torch
+def _write_generator(
+    compressed: Compressed, request: ExportRequest, folder: Path, *, root: Path, scheme: str
+) -> Artifact:
+    from slm_export.exporters import onnx_seq2seq
 
+    return onnx_seq2seq.write(_with_layers(compressed), compressed, request, folder, root=root, scheme=scheme)
+
+
+def _with_layers(compressed: Compressed) -> Any:
     from slm_export.exporters.onnx_layers import quantized_layer
     from slm_export.exporters.onnx_recurrent import recurrent_operator
 
-    task = tasks.get(request.task)
     module = copy_structure(compressed.module)
     replace_layers(module, lambda name, layer: recurrent_operator(layer) or quantized_layer(compressed, name, layer))
+    return module
+
+
+def _lower(compressed: Compressed, request: ExportRequest) -> Any:
+    import torch
+
+    task = tasks.get(request.task)
+    module = _with_layers(compressed)
     batch, sequence = torch.export.Dim("batch_size"), torch.export.Dim("sequence_length")
     inputs = sample_inputs(
         request.inputs, batch=2, length=TRACED_LENGTH

@@ -35,6 +35,8 @@ def quantized_layer(compressed: Compressed, name: str, layer: torch.nn.Module) -
 class DynamicLinear(torch.nn.Module):
     """int8 weights, uint8 activations with one range per tensor: standard operators, fused by the runtime."""
 
+    weight = None  # T5 looks whether there is one
+
     def __init__(self, tensor: QuantizedTensor, bias: Any) -> None:
         super().__init__()
         self.register_buffer("ints", tensor.ints.T.contiguous())
@@ -56,6 +58,8 @@ class DynamicLinear(torch.nn.Module):
 
 class BlockLinear(torch.nn.Module):
     """int8 weights in blocks that repeat the channel's scale, float activations or int8 with one range per block."""
+
+    weight = None  # T5 looks whether there is one
 
     def __init__(self, tensor: QuantizedTensor, bias: Any, accuracy_level: int) -> None:
         super().__init__()
@@ -84,6 +88,8 @@ class BlockLinear(torch.nn.Module):
 class DequantizedLinear(torch.nn.Module):
     """int8 weights made float by the graph, for widths that no block divides. Float activations."""
 
+    weight = None  # T5 looks whether there is one
+
     def __init__(self, tensor: QuantizedTensor, bias: Any) -> None:
         super().__init__()
         self.register_buffer("ints", tensor.ints.T.contiguous())
@@ -109,3 +115,31 @@ class Int8Embedding(torch.nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         rows = torch.nn.functional.embedding(ids, self.ints)
         return rows.to(torch.float32) * torch.nn.functional.embedding(ids, self.scales)
+
+
+class TiedEmbedding(torch.nn.Module):
+    """Looks up in the integers that the product over the vocabulary multiplies with, so that they are stored once."""
+
+    def __init__(self, head: DynamicLinear | BlockLinear | DequantizedLinear) -> None:
+        super().__init__()
+        self.heads = (head,)  # not a submodule: the integers keep the head's name
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        head, rows = self.heads[0], ids.flatten()
+        scales = head.scales.index_select(0, rows)
+        if isinstance(head, BlockLinear):
+            found = head.ints.index_select(0, rows).to(torch.float32) - 128
+            scales = scales[:, :1]
+        else:
+            found = head.ints.index_select(1, rows).T.to(torch.float32)
+        return (found.reshape(rows.shape[0], -1) * scales.reshape(-1, 1)).reshape(*ids.shape, -1)
+
+
+def tie(embedding: torch.nn.Module, head: torch.nn.Module, tensors: tuple[Any, Any]) -> torch.nn.Module:
+    """What looks up in `head` where both are quantized and `tensors`, the embedding's and the head's, are the same; the
+    embedding itself elsewhere."""
+    quantized = isinstance(head, (DynamicLinear, BlockLinear, DequantizedLinear))
+    if not quantized or not isinstance(embedding, Int8Embedding):
+        return embedding
+    same = all(torch.equal(getattr(tensors[0], part), getattr(tensors[1], part)) for part in ("ints", "scales"))
+    return TiedEmbedding(head) if same else embedding

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from slm_export import tasks
-from slm_export.artifact import Artifact
+from slm_export.artifact import Artifact, Part
 from slm_export.errors import ExportError, first_line
+from slm_export.exporters import seq2seq
 from slm_export.exporters.common import (
     Exported,
     ExportRequest,
@@ -52,6 +53,9 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
         share_quantization(path)
 
     def checked(file: Path, scheme: str) -> Artifact:
+        if request.task in tasks.GENERATING:
+            parts = _parts(compressed, request, file.relative_to(out).as_posix())
+            return seq2seq.checked_artifact(parts, compressed, request, format="tflite", root=out, scheme=scheme)
         return checked_artifact(
             file, compressed, request, format="tflite", root=out, batch=request.batch, scheme=scheme
         )
@@ -66,6 +70,10 @@ def _convert(compressed: Compressed, request: ExportRequest, path: Path) -> None
 
     module = copy_structure(compressed.module)
     replace_layers(module, _convertible)
+    if request.task in tasks.GENERATING:
+        from slm_export.exporters import tflite_seq2seq
+
+        return tflite_seq2seq.convert(module, seq2seq.cache_shape(module, request), request, path)
     unroll(module)
     graph = tasks.get(request.task).graph(module)
     try:
@@ -81,12 +89,19 @@ def _convert(compressed: Compressed, request: ExportRequest, path: Path) -> None
         raise ExportError("litert-torch cannot convert this model", where=first_line(err)) from err
 
 
+def _parts(compressed: Compressed, request: ExportRequest, path: str) -> list[Part]:
+    shape, vocabulary = seq2seq.cache_shape(compressed.module, request), compressed.module.lm_head.out_features
+    return seq2seq.fixed_parts(shape, path, vocabulary, integer="int32", text=request.max_length)
+
+
 def _convertible(_: str, layer: Any) -> Any | None:
     """The form of a layer that the converter leaves alone."""
     import torch
 
     if isinstance(layer, torch.nn.LayerNorm):
         return _layer_norm(layer)
+    if hasattr(layer, "variance_epsilon"):  # T5's
+        return _rms_norm(layer)
     if isinstance(layer, torch.nn.Embedding):
         layer.padding_idx = None
     return None
@@ -110,3 +125,18 @@ def _layer_norm(layer: Any) -> Any:
             return y if self.bias is None else y + self.bias
 
     return LayerNorm()
+
+
+def _rms_norm(layer: Any) -> Any:
+    """T5's norm, gamma before the division for the same reason."""
+    import torch
+
+    class RmsNorm(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.eps = layer.weight, layer.variance_epsilon
+
+        def forward(self, x: Any) -> Any:
+            return (x * self.weight) * torch.rsqrt((x * x).mean(-1, keepdim=True) + self.eps)
+
+    return RmsNorm()

@@ -67,6 +67,15 @@ def name_layers(path: Path, layers: Mapping[str, str]) -> None:
     _write(model, path)
 
 
+def rename_signature_tensors(path: Path, names: Mapping[str, str]) -> None:
+    """Give the inputs and outputs of signatures other names; those not in `names` keep theirs."""
+    model = reader.load(path)
+    for signature in model.signatureDefs:
+        for entry in (*signature.inputs, *signature.outputs):
+            entry.name = names.get(reader.text(entry.name), entry.name)
+    _write(model, path)
+
+
 def _content(model: Any, tensor: Any) -> str:
     data = model.buffers[tensor.buffer].data
     shape = tensor.shape if tensor.shape is not None else []

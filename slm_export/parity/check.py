@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -16,7 +16,10 @@ from slm_export.records import record
 from slm_export.targets import Limits
 from slm_export.tasks.measured import Judged, Measured
 
-NEED_LABELS = ("accuracy_drop", "span_f1_drop", "micro_f1_drop", "answer_f1_drop", "error_increase")
+NEED_LABELS = (
+    "accuracy_drop", "span_f1_drop", "micro_f1_drop", "answer_f1_drop", "error_increase", "chrf_drop",
+    "exact_match_drop",
+)  # fmt: skip
 PROBE_NAMES = ("one_token", "typical", "maximum")
 
 
@@ -33,6 +36,8 @@ class Truth:
     reference: Outputs
     eager: Outputs  # the compressed model, activations quantized as the format does
     weights_only: Outputs  # the compressed model with float activations
+    wanted: tuple[str, ...] | None = None  # the answers to generate, where the data holds them
+    decode: Callable[[Sequence[int]], str] | None = None  # token ids to text
 
 
 @record
@@ -92,7 +97,8 @@ def check(
 
 def _measurable(bounds: dict[str, float], truth: Truth) -> dict[str, float]:
     """Without labels there is no accuracy to bound; everything else must be measured."""
-    return {m: b for m, b in bounds.items() if m not in NEED_LABELS or truth.targets is not None}
+    labelled = truth.targets is not None or truth.wanted is not None
+    return {m: b for m, b in bounds.items() if m not in NEED_LABELS or labelled}
 
 
 def _refused(check: RuntimeCheck) -> Finding:
@@ -181,6 +187,9 @@ def _measure(truth: Truth, got: Outputs, rows: Sequence[int] | None = None) -> M
         tokens=[truth.tokens[r] for r in chosen],
         labels=truth.labels,
         targets=None if truth.targets is None else [truth.targets[r] for r in chosen],
+        said=None if got.said is None else [got.said[r] for r in chosen],
+        wanted=None if truth.wanted is None else [truth.wanted[r] for r in chosen],
+        decode=truth.decode,
     )
     measured: Measured = tasks.get(truth.task).measure(judged)
     return measured

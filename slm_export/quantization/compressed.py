@@ -36,14 +36,19 @@ def find_layers(module: Any, run: Callable[[int], Any]) -> dict[str, Layer]:
     import torch
 
     kinds = {torch.nn.Linear: "linear", torch.nn.Embedding: "embedding"}
-    layers = {name: m for name, m in module.named_modules() if type(m) in kinds}
+    layers = {name: m for name, m in module.named_modules() if type(m) in kinds or _is_plain_lookup(m)}
     linears = {name: m for name, m in layers.items() if type(m) is torch.nn.Linear}
     first, second = (_first_inputs(linears, partial(run, n)) for n in (0, 1))
     constant = {name for name in first if torch.equal(first[name], second[name])}
     return {
-        name: Layer(kind=kinds[type(m)], shape=tuple(m.weight.shape), constant=name in constant)
+        name: Layer(kind=kinds.get(type(m), "embedding"), shape=tuple(m.weight.shape), constant=name in constant)
         for name, m in layers.items()
     }
+
+
+def _is_plain_lookup(module: Any) -> bool:
+    """BART's own embedding scales its rows, usually by one."""
+    return getattr(module, "embed_scale", None) == 1.0 and hasattr(module, "num_embeddings")
 
 
 def _first_inputs(layers: dict[str, Any], run: Callable[[], Any]) -> dict[str, Any]:

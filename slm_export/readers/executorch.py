@@ -16,7 +16,7 @@ import numpy as np
 
 from slm_export.artifact import Memory, TensorSpec
 from slm_export.errors import InputError
-from slm_export.readers.facts import FileFacts, StoredTensor, StoredWeight, scheme_of
+from slm_export.readers.facts import FileFacts, Method, StoredTensor, StoredWeight, scheme_of
 from slm_export.records import record
 
 # executorch.exir.scalar_type.ScalarType by value
@@ -39,9 +39,9 @@ def read(path: Path, *, max_length: int = 128) -> FileFacts:
     Raises InputError if executorch cannot parse it.
     """
     file = _load(path)
-    plan = file.program.execution_plan[0]
+    plans = file.program.execution_plan
     graphs = _xnn_graphs(file)
-    kernels = Counter(plan.operators[c.op_index].name for c in _kernel_calls(plan))
+    kernels = Counter(plan.operators[c.op_index].name for plan in plans for c in _kernel_calls(plan))
     delegated = Counter(n["xnode_union_type"] for g in graphs for n in g["xnodes"])
     constants = _constants(file, graphs)
     stored = tuple(
@@ -50,15 +50,20 @@ def read(path: Path, *, max_length: int = 128) -> FileFacts:
     return FileFacts(
         format="executorch",
         scheme=scheme_of({kind for g in graphs for kind in _matrix_products(g)}),
-        inputs=tuple(_spec(f"input_{n}", plan.values[i]) for n, i in enumerate(plan.inputs)),
-        outputs=tuple(_spec(f"output_{n}", plan.values[i]) for n, i in enumerate(plan.outputs)),
+        inputs=_specs("input", plans[0], plans[0].inputs),
+        outputs=_specs("output", plans[-1], plans[-1].outputs),
         signatures=(),
         ops=dict((kernels + delegated).most_common()),
         tensors=stored,
         memory=Memory(
-            weights_bytes=sum(t.bytes for t in stored), activations_bytes=sum(plan.non_const_buffer_sizes[1:])
+            weights_bytes=sum(t.bytes for t in stored),
+            activations_bytes=max(sum(plan.non_const_buffer_sizes[1:]) for plan in plans),
         ),
         delegation_share=delegated.total() / max(1, delegated.total() + kernels.total()),
+        methods=tuple(
+            Method(name=p.name, inputs=_specs("input", p, p.inputs), outputs=_specs("output", p, p.outputs))
+            for p in (plans if len(plans) > 1 else ())
+        ),
     )
 
 
@@ -81,6 +86,10 @@ def _kernel_calls(plan: Any) -> Iterator[Any]:
                 yield instruction.instr_args
 
 
+def _specs(side: str, plan: Any, indices: Sequence[int]) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(f"{side}_{n}", plan.values[i]) for n, i in enumerate(indices))
+
+
 def _spec(name: str, value: Any) -> TensorSpec:
     tensor = value.val
     bounded = int(tensor.shape_dynamism) != 0
@@ -92,7 +101,7 @@ def _xnn_graphs(file: Any) -> list[dict[str, Any]]:
     from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as xnn
 
     blobs = []
-    for delegate in file.program.execution_plan[0].delegates:
+    for delegate in (d for plan in file.program.execution_plan for d in plan.delegates):
         if delegate.id == "XnnpackBackend":
             data = file.program.backend_delegate_data[delegate.processed.index].data
             header = xnn.XNNHeader.from_bytes(data[: xnn.XNNHeader.EXPECTED_LENGTH])
@@ -141,17 +150,8 @@ def _matrix_products(graph: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _constants(file: Any, graphs: list[dict[str, Any]]) -> list[_Constant]:
     """Every constant once: the program's own tensors, and those XNNPACK's graphs name in the data store."""
-    plan = file.program.execution_plan[0]
-    scales_of = {
-        call.args[0]: call.args[1]
-        for call in _kernel_calls(plan)
-        if plan.operators[call.op_index].name == "quantized_decomposed::embedding_byte"
-    }
-    found = [
-        _program_constant(file, value.val, scales=i in scales_of and plan.values[scales_of[i]].val)
-        for i, value in enumerate(plan.values)
-        if _is_constant(value.val) and i not in scales_of.values()
-    ]
+    found = [c for plan in file.program.execution_plan for c in _plan_constants(file, plan)]
+    found = list({(c.dtype, c.shape, c.data): c for c in found}.values())
     seen: set[str] = set()
     for graph in graphs:
         for value in graph["xvalues"]:
@@ -161,6 +161,17 @@ def _constants(file: Any, graphs: list[dict[str, Any]]) -> list[_Constant]:
                 seen.add(key)
                 found.append(_xnn_constant(file, graph, value, tensor, key))
     return found
+
+
+def _plan_constants(file: Any, plan: Any) -> Iterator[_Constant]:
+    scales_of = {
+        call.args[0]: call.args[1]
+        for call in _kernel_calls(plan)
+        if plan.operators[call.op_index].name == "quantized_decomposed::embedding_byte"
+    }
+    for i, value in enumerate(plan.values):
+        if _is_constant(value.val) and i not in scales_of.values():
+            yield _program_constant(file, value.val, scales=i in scales_of and plan.values[scales_of[i]].val)
 
 
 def _is_constant(value: Any) -> bool:

@@ -20,6 +20,15 @@ class StoredTensor:
 
 
 @record
+class Method:
+    """One of several entry points of a file."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@record
 class FileFacts:
     format: str
     scheme: str
@@ -30,6 +39,7 @@ class FileFacts:
     tensors: tuple[StoredTensor, ...]
     memory: Memory
     delegation_share: float | None = None
+    methods: tuple[Method, ...] = ()  # where there are several
 
 
 @record

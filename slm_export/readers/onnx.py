@@ -16,6 +16,9 @@ from slm_export.errors import InputError
 from slm_export.readers.facts import FileFacts, StoredTensor, StoredWeight, peak_bytes, scheme_of
 
 DIMENSIONS = {"batch_size": "batch", "sequence_length": "sequence"}
+_LENGTHS = (
+    "sequence_length", "encoder_sequence_length", "decoder_sequence_length", "past_decoder_sequence_length",
+)  # fmt: skip
 _STATIC = {"QLinearMatMul", "QGemm", "QLinearConv"}
 
 
@@ -33,11 +36,11 @@ def read(path: Path, *, max_length: int = 128) -> FileFacts:
         inputs=tuple(_spec(v) for v in graph.input),
         outputs=tuple(_spec(v) for v in graph.output),
         signatures=(),
-        ops=dict(Counter(n.op_type for n in graph.node).most_common()),
+        ops=dict(Counter(n.op_type for n in _nodes(graph)).most_common()),
         tensors=tuple(_stored(t) for t in graph.initializer),
         memory=Memory(
             weights_bytes=sum(_bytes(t) for t in graph.initializer),
-            activations_bytes=_activations(graph, {"batch_size": 1, "sequence_length": max_length}),
+            activations_bytes=_activations(graph, {"batch_size": 1, **dict.fromkeys(_LENGTHS, max_length)}),
         ),
     )
 
@@ -53,6 +56,18 @@ def _load(path: Path) -> Any:
     if not model.graph.node:
         raise InputError(f"{path} is not an ONNX model: it has no graph", where=str(path))
     return model
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """The graph's nodes and those of its branches."""
+    for node in graph.node:
+        yield node
+        for branch in _branches(node):
+            yield from _nodes(branch)
+
+
+def _branches(node: Any) -> list[Any]:
+    return [a.g for a in node.attribute if a.HasField("g")]
 
 
 def _dtype(elem_type: int) -> str:
@@ -77,9 +92,9 @@ def _stored(tensor: Any) -> StoredTensor:
 
 
 def _matrix_products(graph: Any, stored: dict[str, Any]) -> set[tuple[str, str]]:
-    made_by = {name: node for node in graph.node for name in node.output}
+    made_by = {name: node for node in _nodes(graph) for name in node.output}
     kinds = set()
-    for node in graph.node:
+    for node in _nodes(graph):
         if node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"):
             kinds.add(("int8", "dynamic"))
         elif node.op_type == "MatMulNBits":
@@ -118,14 +133,20 @@ def _activations(graph: Any, dims: dict[str, int]) -> int:
             sizes[value.name] = math.prod(s for s in shape if s) * np.dtype(_dtype(tensor.elem_type)).itemsize
     steps = [(list(n.input), list(n.output)) for n in graph.node]
     kept = [v.name for v in (*graph.input, *graph.output)]
-    return peak_bytes(steps, sizes, kept=kept)
+    branches = [_activations(branch, dims) for node in graph.node for branch in _branches(node)]
+    return peak_bytes(steps, sizes, kept=kept) + max(branches, default=0)
 
 
 def _dimension(dim: Any, dims: dict[str, int]) -> int | None:
     if not dim.dim_param:
         return int(dim.dim_value)
-    product = [dims.get(f, int(f) if f.isdigit() else None) for f in re.split(r"\s*\*\s*", dim.dim_param)]
-    return None if None in product else math.prod(f for f in product if f is not None)
+    terms = [_product(term, dims) for term in re.split(r"\s*\+\s*", dim.dim_param)]
+    return None if None in terms else sum(t for t in terms if t is not None)
+
+
+def _product(term: str, dims: dict[str, int]) -> int | None:
+    factors = [dims.get(f, int(f) if f.isdigit() else None) for f in re.split(r"\s*\*\s*", term)]
+    return None if None in factors else math.prod(f for f in factors if f is not None)
 
 
 def weights(path: Path) -> Iterator[StoredWeight]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from slm_export.artifact import Memory, Signature, TensorSpec
 from slm_export.errors import InputError
-from slm_export.readers.facts import FileFacts, StoredTensor, StoredWeight, peak_bytes, scheme_of
+from slm_export.readers.facts import FileFacts, Method, StoredTensor, StoredWeight, peak_bytes, scheme_of
 
 DTYPES = {0: "float32", 1: "float16", 2: "int32", 4: "int64", 6: "bool", 7: "int16", 9: "int8", 17: "int4"}
 BITS = {"float32": 32, "float16": 16, "int32": 32, "int64": 64, "bool": 8, "int16": 16, "int8": 8, "int4": 4}
@@ -28,7 +28,7 @@ def read(path: Path, *, max_length: int = 128) -> FileFacts:
     model = load(path)
     signatures = tuple(sorted(_signatures(model), key=lambda s: s.sequence))
     longest = max(model.subgraphs, key=lambda g: sum(_bytes(t) for t in g.tensors))
-    inputs, outputs = _interface(model)
+    inputs, outputs = _interface(model, "")
     return FileFacts(
         format="tflite",
         scheme=scheme_of({kind for g in model.subgraphs for kind in _matrix_products(model, g)}),
@@ -40,6 +40,7 @@ def read(path: Path, *, max_length: int = 128) -> FileFacts:
         memory=Memory(
             weights_bytes=sum(_data_size(b) for b in model.buffers), activations_bytes=_arena(model, longest)
         ),
+        methods=tuple(_methods(model)),
     )
 
 
@@ -80,13 +81,24 @@ def _signatures(model: Any) -> Iterator[Signature]:
         yield Signature(name=text(sig.signatureKey), sequence=int(shape[-1]))
 
 
-def _interface(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs by name; a dimension that differs between signatures is called "sequence"."""
+def _methods(model: Any) -> Iterator[Method]:
+    """Signatures that differ in length only are one: "encode_16" and "encode_32"."""
+    names = [text(sig.signatureKey) for sig in model.signatureDefs or []]
+    kinds = dict.fromkeys(name.rstrip("0123456789").rstrip("_") for name in names)
+    for kind in kinds if len(kinds) > 1 else ():
+        inputs, outputs = _interface(model, kind)
+        yield Method(name=kind, inputs=inputs, outputs=outputs)
+
+
+def _interface(model: Any, kind: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs, by name, of the signatures whose names start with `kind`; a dimension that differs between
+    them is called "sequence"."""
+    signatures = [sig for sig in model.signatureDefs or [] if text(sig.signatureKey).startswith(kind)]
 
     def merged(side: str) -> tuple[TensorSpec, ...]:
         shapes: dict[str, list[tuple[int, ...]]] = {}
         dtypes = {}
-        for sig in model.signatureDefs or []:
+        for sig in signatures:
             for entry in getattr(sig, side):
                 tensor = model.subgraphs[sig.subgraphIndex].tensors[entry.tensorIndex]
                 shapes.setdefault(text(entry.name), []).append(tuple(int(d) for d in tensor.shape))
@@ -94,6 +106,7 @@ def _interface(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ..
         varying = {
             name: tuple(dims[0] if len(set(dims)) == 1 else "sequence" for dims in zip(*all_shapes, strict=True))
             for name, all_shapes in shapes.items()
+            if len(set(map(len, all_shapes))) == 1
         }
         return tuple(TensorSpec(name=n, dtype=dtypes[n], shape=s) for n, s in varying.items())
 

@@ -8,7 +8,10 @@ from slm_export.parity.report import ParityReport
 from slm_export.records import record
 from slm_export.results import FormatResult
 
-WORDS = {"flip_rate": "changed", "neighbour_agreement": "same neighbour", "value_error_mean": "of a deviation off"}
+WORDS = {
+    "sequence_match": "the same", "flip_rate": "changed", "neighbour_agreement": "same neighbour",
+    "value_error_mean": "of a deviation off",
+}  # fmt: skip
 QUALITIES = ("accuracy", "span_f1", "micro_f1", "answer_f1")
 
 
@@ -70,6 +73,8 @@ def _quality(answers: Mapping[str, float]) -> str:
     name = next((n for n in QUALITIES if n in answers), None)
     if name:
         return f"{answers[f'{name}_reference']:.2%} -> {answers[name]:.2%}"
+    if "chrf" in answers:
+        return f"chrF {answers['chrf_reference']:.2f} -> {answers['chrf']:.2f}"
     if "mean_absolute_error" in answers:
         return f"error {answers['mean_absolute_error_reference']:.3f} -> {answers['mean_absolute_error']:.3f}"
     return "no labels"

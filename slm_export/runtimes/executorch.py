@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from slm_export.artifact import Artifact
+from slm_export.runtimes.fixed_cache import FixedCacheDecoder
 from slm_export.runtimes.padding import pad_to
 
 
@@ -20,16 +21,15 @@ class Session:
 
         portable_lib._unsafe_reset_threadpool(1)
         self._program = Runtime.get().load_program(path)  # a method does not keep its program alive
-        self._method = self._program.load_method("forward")
-        self._inputs = [s.name for s in artifact.inputs]
-        self._outputs = [s.name for s in artifact.outputs]
+        self._methods = {n: (self._program.load_method(n), part) for n, part in artifact.methods.items()}
 
-    def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def run(self, inputs: dict[str, Any], part: str = "forward") -> dict[str, Any]:
         import torch
 
-        arguments = [torch.from_numpy(np.ascontiguousarray(inputs[n], np.int64)) for n in self._inputs]
-        values = self._method.execute(arguments)
-        return {n: np.array(v.numpy()) for n, v in zip(self._outputs, values, strict=True)}
+        method, specs = self._methods[part]
+        arrays = [np.ascontiguousarray(inputs[s.name], s.dtype) for s in specs.inputs]
+        values = method.execute([torch.from_numpy(a) for a in arrays])
+        return {s.name: np.array(v.numpy()) for s, v in zip(specs.outputs, values, strict=True)}
 
 
 class _Bounded:
@@ -51,12 +51,20 @@ class _Bounded:
         return {name: value[: shape[0]] for name, value in outputs.items()}
 
 
-def open(path: Path, artifact: Artifact) -> _Bounded:
+def open(path: Path, artifact: Artifact) -> Any:
+    """A session, or for an encoder-decoder a generation.Decoder."""
+    session = _session(path, artifact)
+    if artifact.parts:
+        return FixedCacheDecoder(artifact, lambda part, inputs: session.run(inputs, part), integer=np.int64)
+    return _Bounded(session, artifact)
+
+
+def _session(path: Path, artifact: Artifact) -> Any:
     if find_spec("torch") is None:
         from slm_export.runtimes.executorch_native import Session as NativeSession
 
-        return _Bounded(NativeSession(path, artifact), artifact)
-    return _Bounded(Session(path, artifact), artifact)
+        return NativeSession(path, artifact)
+    return Session(path, artifact)
 
 
 def version() -> str:

@@ -25,6 +25,7 @@ SOURCE = Path(__file__).with_name("executorch_runner.cpp")
 LIBRARIES = ("executorch", "executorch_kernels_optimized", "executorch_kernels_quantized", "executorch_backend_xnnpack",
              "executorch_threadpool")  # fmt: skip
 DTYPES = {3: np.int32, 4: np.int64, 6: np.float32, 7: np.float64}  # executorch's ScalarType
+SCALAR_TYPES = {np.dtype(dtype): number for number, dtype in DTYPES.items()}
 
 
 def runner() -> Path:
@@ -69,15 +70,16 @@ def _compile(compiler: str, wheel: Path, program: Path) -> None:
 class Session:
     def __init__(self, path: Path, artifact: Artifact) -> None:
         self._process = subprocess.Popen([str(runner()), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._inputs = [s.name for s in artifact.inputs]
-        self._outputs = [s.name for s in artifact.outputs]
+        self._methods = artifact.methods
 
-    def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def run(self, inputs: dict[str, Any], part: str = "forward") -> dict[str, Any]:
         assert self._process.stdin is not None
-        message = struct.pack("<i", len(self._inputs))
-        for name in self._inputs:
-            value = np.ascontiguousarray(inputs[name], np.int64)
-            message += struct.pack(f"<{1 + value.ndim}i", value.ndim, *value.shape) + value.tobytes()
+        specs = self._methods[part]
+        message = struct.pack("<i", len(part)) + part.encode() + struct.pack("<i", len(specs.inputs))
+        for spec in specs.inputs:
+            value = np.ascontiguousarray(inputs[spec.name], spec.dtype)
+            head = SCALAR_TYPES[value.dtype], value.ndim, *value.shape
+            message += struct.pack(f"<{len(head)}i", *head) + value.tobytes()
         try:
             self._process.stdin.write(message)
             self._process.stdin.flush()
@@ -86,7 +88,7 @@ class Session:
         refused, number = self._ints(2)
         if refused:
             raise RuntimeError(f"ExecuTorch error 0x{number:x}")
-        return {name: self._tensor() for name in self._outputs[:number]}
+        return {spec.name: self._tensor() for spec in specs.outputs[:number]}
 
     def _tensor(self) -> Any:
         kind, rank = self._ints(2)

@@ -3,7 +3,7 @@
 //   executorch_runner MODEL.pte
 //
 // Requests on stdin, answers on stdout, all numbers int32 little endian unless said:
-//   request  inputs, then for each: rank, dims..., int64 values
+//   request  bytes of the method's name, the name, inputs, then for each: scalar type, rank, dims..., raw values
 //   answer   0, outputs, then for each: scalar type, rank, dims..., raw values
 //   refusal  1, ExecuTorch's error code; the program goes on waiting
 // An end of stdin ends it.
@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <string>
 #include <vector>
 
 // The wheel has the library but not this header.
@@ -36,15 +37,29 @@ static bool get(void* data, size_t bytes) { return fread(data, 1, bytes, stdin) 
 static void put(const void* data, size_t bytes) { fwrite(data, 1, bytes, stdout); }
 static void put(int32_t value) { put(&value, sizeof value); }
 
-static bool read_tensor(std::vector<int64_t>& values, std::vector<SizesType>& sizes) {
-  int32_t rank;
-  if (!get(&rank, sizeof rank)) return false;
-  sizes.resize(rank);
-  if (!get(sizes.data(), rank * sizeof(SizesType))) return false;
-  size_t count = 1;
-  for (auto size : sizes) count *= size;
-  values.resize(count);
-  return get(values.data(), count * sizeof(int64_t));
+struct Input {
+  ScalarType type;
+  std::vector<SizesType> sizes;
+  std::vector<int64_t> values;  // whole words, for the alignment; the type says what they hold
+};
+
+static bool read_tensor(Input& input) {
+  int32_t head[2];
+  if (!get(head, sizeof head)) return false;
+  input.type = static_cast<ScalarType>(head[0]);
+  input.sizes.resize(head[1]);
+  if (!get(input.sizes.data(), head[1] * sizeof(SizesType))) return false;
+  size_t bytes = executorch::runtime::elementSize(input.type);
+  for (auto size : input.sizes) bytes *= size;
+  input.values.resize((bytes + sizeof(int64_t) - 1) / sizeof(int64_t));
+  return get(input.values.data(), bytes);
+}
+
+static bool read_name(std::string& name) {
+  int32_t bytes;
+  if (!get(&bytes, sizeof bytes)) return false;
+  name.resize(bytes);
+  return get(name.data(), bytes);
 }
 
 static void refuse(Error error) {
@@ -69,21 +84,18 @@ int main(int argc, char** argv) {
   executorch::runtime::runtime_init();
   executorch::extension::threadpool::get_threadpool()->_unsafe_reset_threadpool(1);
   Module module(argv[1], Module::LoadMode::Mmap);
-  const Error loaded = module.load_method("forward");
-  int32_t inputs;
-  while (get(&inputs, sizeof inputs)) {
-    std::vector<std::vector<int64_t>> values(inputs);
+  std::string method;
+  int32_t count;
+  while (read_name(method) && get(&count, sizeof count)) {
+    std::vector<Input> inputs(count);
     std::vector<TensorPtr> tensors;
     std::vector<EValue> arguments;
-    for (auto& data : values) {
-      std::vector<SizesType> sizes;
-      if (!read_tensor(data, sizes)) return 3;
-      tensors.push_back(executorch::extension::from_blob(data.data(), sizes, ScalarType::Long));
+    for (auto& input : inputs) {
+      if (!read_tensor(input)) return 3;
+      tensors.push_back(executorch::extension::from_blob(input.values.data(), input.sizes, input.type));
       arguments.emplace_back(tensors.back());
     }
-    if (loaded != Error::Ok) {
-      refuse(loaded);
-    } else if (const auto outputs = module.execute("forward", arguments); outputs.ok()) {
+    if (const auto outputs = module.execute(method, arguments); outputs.ok()) {
       write_outputs(*outputs);
     } else {
       refuse(outputs.error());

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from slm_export.artifact import Artifact
+from slm_export.runtimes.fixed_cache import FixedCacheDecoder
 from slm_export.runtimes.padding import pad_to
 
 
@@ -37,8 +38,32 @@ class Session:
         return {k: np.array(v[:rows]) for k, v in self._runners[name](**padded).items()}
 
 
-def open(path: Path, artifact: Artifact) -> Session:
+def open(path: Path, artifact: Artifact) -> Any:
+    """A session, or for an encoder-decoder a generation.Decoder."""
+    if artifact.parts:
+        return _decoder(path, artifact)
     return Session(path, artifact)
+
+
+def _decoder(path: Path, artifact: Artifact) -> FixedCacheDecoder:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    names = interpreter.get_signature_list()
+    runners = {name: interpreter.get_signature_runner(name) for name in names}
+    buckets = sorted(int(name.removeprefix("encode_")) for name in names if name.startswith("encode_"))
+
+    def run(part: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        name = part if part in runners else f"{part}_{inputs['input_ids'].shape[1]}"
+        return {k: np.array(v) for k, v in runners[name](**inputs).items()}
+
+    return FixedCacheDecoder(
+        artifact,
+        run,
+        integer=np.int32,
+        padded=lambda length: next(b for b in buckets if b >= length),
+        cached=lambda _: buckets[-1],
+    )
 
 
 def version() -> str:

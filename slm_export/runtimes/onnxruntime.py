@@ -25,7 +25,12 @@ class Session:
         return dict(zip(self._names, self._session.run(None, inputs), strict=True))
 
 
-def open(path: Path, artifact: Artifact) -> Session:
+def open(path: Path, artifact: Artifact) -> Any:
+    """A session, or for an encoder-decoder a generation.Decoder; `path` is then its decoder's."""
+    if artifact.parts:
+        from slm_export.runtimes.onnxruntime_seq2seq import Decoder
+
+        return Decoder([path.with_name(Path(part.path).name) for part in artifact.parts], artifact, Session)
     return Session(path)
 
 

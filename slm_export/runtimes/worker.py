@@ -57,6 +57,8 @@ def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict
 
 
 def _answer(session: Any, job: ExecuteJob, progress: Callable[[str, int, int], None]) -> Outputs:
+    if job.task in tasks.GENERATING:
+        return _generate(session, job, progress)
     rows = []
     for done, tokens in enumerate(job.samples, 1):
         rows += _run(session, job, [tokens])
@@ -68,6 +70,19 @@ def _answer(session: Any, job: ExecuteJob, progress: Callable[[str, int, int], N
         probes=tuple(m for tokens in job.probes for m in _run(session, job, [tokens])),
         batched_probes=tuple(_run(session, job, together)) if len(together) > 1 else None,
     )
+
+
+def _generate(decoder: Any, job: ExecuteJob, progress: Callable[[str, int, int], None]) -> Outputs:
+    task, rules = tasks.get(job.task), job.artifact.generation
+    rows, said = [], []
+    for done, tokens in enumerate(job.samples, 1):
+        matrix, answer = task.execute(decoder, tokens, rules)
+        rows.append(matrix)
+        said.append(answer)
+        if done % 16 == 0 or done == len(job.samples):
+            progress("running the artifact", done, len(job.samples))
+    probes = tuple(task.execute(decoder, tokens, rules)[0] for tokens in job.probes)
+    return Outputs(evaluation=tuple(rows), probes=probes, said=tuple(said))
 
 
 def _run(session: Any, job: ExecuteJob, batch: Sequence[Tokens]) -> list[Array]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from slm_export.errors import InputError
 from slm_export.sources import sentence_transformers
-from slm_export.tasks import HEADS
+from slm_export.tasks import GENERATING, HEADS, get
 from slm_export.tasks.encoder import FAMILIES
 
 PROBLEMS = {  # problem_type of a config -> the task's name
@@ -24,6 +24,8 @@ def find(path: Path, config: dict[str, Any], architecture: str, wanted: str | No
     task = wanted or ("feature-extraction" if embeds else _of_architecture(path, architecture))
     if task == "text-classification":
         return _problem(path, config)
+    if task in GENERATING:
+        _refuse_other_families(path, config, task)
     if task == "feature-extraction" and not embeds:
         task = "feature-extraction/hidden-states"
     if task == "feature-extraction/hidden-states" and config.get("model_type") not in FAMILIES:
@@ -46,6 +48,16 @@ def _of_architecture(path: Path, architecture: str) -> str:
             next_step="fine-tune one of these heads, or say with --task what the model does",
         )
     return task
+
+
+def _refuse_other_families(path: Path, config: dict[str, Any], task: str) -> None:
+    families = get(task).FAMILIES
+    if config.get("model_type") not in families:
+        raise InputError(
+            f"{path} is an encoder-decoder of a family slm-export cannot export yet: {config.get('model_type')}",
+            where="config.json: model_type",
+            why=f"it exports {', '.join(families)}",
+        )
 
 
 def _problem(path: Path, config: dict[str, Any]) -> str:

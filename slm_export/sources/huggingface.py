@@ -176,7 +176,13 @@ def name_of(path: str) -> str:
 
 
 def _hashes(path: Path) -> dict[str, str]:
-    names = {"config.json", *TOKENIZER_FILES, *(p.name for p in path.glob("*.safetensors")), *EMBEDDING_FILES}
+    names = {
+        "config.json",
+        "generation_config.json",
+        *TOKENIZER_FILES,
+        *(p.name for p in path.glob("*.safetensors")),
+        *EMBEDDING_FILES,
+    }
     names |= {p.relative_to(path).as_posix() for p in path.glob("*_*/*") if p.name in EMBEDDING_PARTS}
     return {n: sha256(path / n) for n in sorted(names) if (path / n).is_file()}
 

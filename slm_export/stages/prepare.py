@@ -14,6 +14,7 @@ import numpy as np
 from slm_export import calibration, sources, tasks
 from slm_export.calibration import CalibrationSet, EvaluationSet, Sample
 from slm_export.errors import InputError
+from slm_export.generation import Rules
 from slm_export.outputs import Inputs, Matrices, Outputs, Tokens, save_outputs
 from slm_export.parity.probes import lowering_rows
 from slm_export.quantization import compressed as compression
@@ -57,6 +58,7 @@ class Prepared:
     tokenizer_files: tuple[str, ...]
     tokenizer: dict[str, Any]
     calibration: dict[str, Any] | None
+    generation: Rules | None = None
 
 
 def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -67,12 +69,16 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     reference = sources.load(job.source, max_length=job.max_length)
     tokenizer_files, tokenizer = write_tokenizer(reference, folder, strategy=task.TRUNCATION)
     samples = job.evaluation.samples
-    tokens = _tokens(task, reference, samples, job.max_length)
+    tokens: Sequence[Tokens] = _tokens(task, reference, samples, job.max_length)
     _require_same_tokens(task, folder, samples, tokens)
 
+    shapes: Sequence[Tokens] = probes(reference, tokens)
+    rules = _rules(task, reference)
+    if rules is not None:
+        tokens, shapes = (_taught(task, reference, t, rules, progress) for t in (tokens, shapes))
     inputs = Inputs(
         evaluation=tuple(tokens),
-        probes=probes(reference, tokens),
+        probes=tuple(shapes),
         lowering_rows=tuple(lowering_rows([len(t.input_ids) for t in tokens])),
     )
     write_json(folder / "inputs.json", inputs)
@@ -97,6 +103,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         tokenizer_files=tokenizer_files,
         tokenizer=tokenizer,
         calibration=_calibration_manifest(job, task, reference),
+        generation=rules,
     )
     result: dict[str, Any] = to_json(prepared)
     return result
@@ -106,6 +113,23 @@ def _tokens(task: ModuleType, reference: Reference, samples: Sequence[Sample], m
     """The samples as the model takes them: without segment ids where it knows none."""
     made: list[Tokens] = task.tokenize(reference.tokenizer, samples, max_length)
     return made if takes_segments(reference.module) else [replace(t, token_type_ids=None) for t in made]
+
+
+def _rules(task: ModuleType, reference: Reference) -> Rules | None:
+    if reference.task not in tasks.GENERATING:
+        return None
+    rules: Rules = task.rules(reference.module, max_length=reference.max_length)
+    return rules
+
+
+def _taught(
+    task: ModuleType, reference: Reference, tokens: Sequence[Tokens], rules: Rules, progress: Progress
+) -> list[Tokens]:
+    """The samples with the reference's own answers."""
+    told: list[Tokens] = task.teach(
+        reference.module, tokens, rules, lambda done: progress("generating with the reference", done, len(tokens))
+    )
+    return told
 
 
 def _require_same_tokens(task: ModuleType, folder: Path, samples: Sequence[Sample], tokens: Sequence[Tokens]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ class Judged:
     tokens: Sequence[Tokens]
     labels: tuple[str, ...]
     targets: Sequence[Sequence[Any]] | None
+    said: Sequence[Sequence[int]] | None = None  # the artifact's own answers, token ids
+    wanted: Sequence[str] | None = None  # the answers that a data file holds
+    decode: Callable[[Sequence[int]], str] | None = None  # token ids to text
 
 
 @record

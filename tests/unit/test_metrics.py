@@ -75,3 +75,22 @@ def test_accuracy():
     assert metrics.accuracy(np.array([1, 2, 3, 4]), np.array([1, 2, 0, -1])) == 0.5
     with pytest.raises(ValueError, match="cannot score"):
         metrics.accuracy(np.array([], np.int64), np.array([], np.int64))
+
+
+@pytest.mark.parametrize(
+    ("texts", "wanted", "score"),
+    [  # as sacrebleu 2.6.0 gives them
+        (["the cat sat on the mat", "a dog"], ["the cat is on the mat", "the dog"], 57.089541446512904),
+        (["one two"], ["one two"], 100.0),
+        (["", "ein haus"], ["das", "ein haus am see"], 46.963112179200756),
+        (["ab", "zwei"], ["ab cd", "drei"], 22.095959595959595),
+        ([""], ["abc"], 0.0),
+    ],
+)
+def test_chrf_is_sacrebleus(texts, wanted, score):
+    assert metrics.chrf(texts, wanted) == pytest.approx(score, abs=1e-9)
+
+
+def test_chrf_wants_as_many_texts_as_targets():
+    with pytest.raises(ValueError, match="1 texts against 2"):
+        metrics.chrf(["a"], ["a", "b"])
