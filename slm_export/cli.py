@@ -134,6 +134,20 @@ def verify(bundle: Path, formats: tuple[str, ...], as_json: bool, junit: Path | 
 
 
 @main.command()
+@click.argument("bundles", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--name", required=True, help="Of the bundle that is made.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("dist"), show_default=True)
+def combine(bundles: tuple[Path, ...], name: str, output: Path) -> None:
+    """Put BUNDLES of one target behind one manifest, OUTPUT/<name>-<target>: say a classifier, a tagger, a generator.
+
+    Each keeps its own manifest, in a folder of its name; `verify` checks them all.
+    """
+    from slm_export.commands.combine import run
+
+    sys.exit(run(bundles, name=name, out=output))
+
+
+@main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, every tensor included.")
 @click.option("--top", default=12, show_default=True, help="How many of the largest tensors to list.")
