@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 import slm_export
+from slm_export.readers.facts import Method
 from slm_export.records import to_json
 from slm_export.report.columns import columns
 
@@ -18,9 +19,12 @@ def run(file: Path, *, as_json: bool, top: int) -> int:
         click.echo(json.dumps(to_json(facts), indent=1))
         return 0
     click.echo(f"{file}: {facts.format}, {facts.scheme}, {file.stat().st_size:,} bytes")
-    for side, specs in (("input", facts.inputs), ("output", facts.outputs)):
-        for spec in specs:
-            click.echo(f"{side:7} {spec.name} {spec.dtype} [{', '.join(map(str, spec.shape))}]")
+    for part in facts.methods or (facts,):
+        if isinstance(part, Method):
+            click.echo(f"method  {part.name}")
+        for side, specs in (("input", part.inputs), ("output", part.outputs)):
+            for spec in specs:
+                click.echo(f"{side:7} {spec.name} {spec.dtype} [{', '.join(map(str, spec.shape))}]")
     for signature in facts.signatures:
         click.echo(f"signature {signature.name}: {signature.sequence} tokens")
     memory = facts.memory
