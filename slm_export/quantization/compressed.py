@@ -40,8 +40,14 @@ def find_layers(module: Any, run: Callable[[int], Any]) -> dict[str, Layer]:
     linears = {name: m for name, m in layers.items() if type(m) is torch.nn.Linear}
     first, second = (_first_inputs(linears, partial(run, n)) for n in (0, 1))
     constant = {name for name in first if torch.equal(first[name], second[name])}
+    multiplied = {id(m.weight) for m in linears.values()}
     return {
-        name: Layer(kind=kinds.get(type(m), "embedding"), shape=tuple(m.weight.shape), constant=name in constant)
+        name: Layer(
+            kind=kinds.get(type(m), "embedding"),
+            shape=tuple(m.weight.shape),
+            constant=name in constant,
+            tied=name not in linears and id(m.weight) in multiplied,
+        )
         for name, m in layers.items()
     }
 

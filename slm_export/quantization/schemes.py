@@ -19,6 +19,7 @@ class Layer:
 
     kind: str  # "linear" or "embedding"
     constant: bool = False  # its input does not depend on the text: converters fold it away
+    tied: bool = False  # an embedding whose table a Linear multiplies with: both are quantized, or the tie is broken
     shape: tuple[int, int]  # [outputs, inputs], or [rows, width]
 
 
@@ -50,7 +51,7 @@ def make(
 
 def _layer_plan(scheme: str, name: str, layer: Layer, activations: Sequence[str], fine: frozenset[str]) -> LayerPlan:
     bits = WEIGHT_BITS[scheme]
-    small = 4 * layer.shape[0] * layer.shape[1] < SMALLEST_EMBEDDING_BYTES
+    small = 4 * layer.shape[0] * layer.shape[1] < SMALLEST_EMBEDDING_BYTES and not layer.tied
     if layer.constant or (layer.kind == "embedding" and small):
         return LayerPlan(bits=32, group=None, activations="float")
     if layer.kind == "embedding" or bits != 8:

@@ -134,7 +134,7 @@ def _bias_table(attention: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _rows(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """table[index], not as an embedding: those are made smaller with the plan's, and these tables are not in it."""
+    """table[index], not as an embedding: float16 takes those all, and these tables are not in the plan."""
     return torch.index_select(table, 0, index.flatten()).reshape(*index.shape, table.shape[1])
 
 
@@ -160,7 +160,8 @@ def _table_bias(table: torch.Tensor) -> Callable[..., torch.Tensor]:
     def compute_bias(query_length: Any, key_length: Any, **_: Any) -> torch.Tensor:
         positions = torch.arange(key_length)
         distance = (positions[None] - positions[:, None]).clamp(-most, most) + most
-        return _rows(table, distance).permute(2, 0, 1)[None]
+        # Not by _rows, whose reshape back to [S, S] ExecuTorch 1.5.1 bounds by more than it plans memory for.
+        return functional.embedding(distance, table).permute(2, 0, 1)[None]
 
     return compute_bias
 

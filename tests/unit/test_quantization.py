@@ -101,3 +101,24 @@ def test_block_size_is_the_largest_that_divides():
     assert [activations.block_size(n) for n in (384, 1536, 96, 48, 50)] == [128, 128, 32, 16, None]
     with pytest.raises(ValueError, match="no block size divides 50"):
         activations.function("per-block", 50)
+
+
+def test_a_small_table_that_a_linear_multiplies_with_is_quantized_with_it():
+    import torch
+
+    from slm_export.quantization.compressed import find_layers
+
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.places = torch.nn.Embedding(10, 4), torch.nn.Embedding(10, 4)
+            self.head = torch.nn.Linear(4, 10, bias=False)
+            self.head.weight = self.words.weight
+
+        def forward(self, ids):
+            return self.head(self.words(ids) + self.places(ids))
+
+    model = Tied()
+    layers = find_layers(model, lambda n: model(torch.tensor([n])))
+    plan = schemes.make("w8a8-dynamic", layers, activations=("per-token",))
+    assert {n: p.bits for n, p in plan.layers.items()} == {"words": 8, "places": 32, "head": 8}
