@@ -120,5 +120,5 @@ def test_a_small_table_that_a_linear_multiplies_with_is_quantized_with_it():
 
     model = Tied()
     layers = find_layers(model, lambda n: model(torch.tensor([n])))
-    plan = schemes.make("w8a8-dynamic", layers, activations=("per-token",))
+    plan = make("w8a8-dynamic", layers, activations=("per-token",))
     assert {n: p.bits for n, p in plan.layers.items()} == {"words": 8, "places": 32, "head": 8}
