@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from slm_export.readers.facts import FileFacts
     from slm_export.results import RunResult
 
-__all__ = ["calibration_schema", "check_backends", "export_model", "inspect_file", "verify_bundle"]
+__all__ = ["calibration_schema", "check_backends", "combine_bundles", "export_model", "inspect_file", "verify_bundle"]
 
 
 def export_model(
@@ -41,6 +41,13 @@ def verify_bundle(bundle: Path, *, formats: Sequence[str] = ()) -> Verification:
     from slm_export.bundle.verify import verify
 
     return verify(bundle, formats=formats)
+
+
+def combine_bundles(bundles: Sequence[Path], *, name: str, out: Path) -> Path:
+    """Put bundles of one target behind one manifest; see slm_export.bundle.combined."""
+    from slm_export.bundle.combined import combine
+
+    return combine(bundles, name=name, out=out)
 
 
 def inspect_file(path: Path) -> FileFacts:

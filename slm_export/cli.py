@@ -11,7 +11,7 @@ import click
 
 import slm_export
 from slm_export.errors import INTERRUPTED, SlmExportError
-from slm_export.names import FORMATS, SCHEMES
+from slm_export.names import FORMATS, SCHEMES, TASKS
 
 FORMAT = click.Choice(FORMATS)
 
@@ -42,9 +42,9 @@ class DefaultGroup(click.Group):
 def main() -> None:
     """Export a fine-tuned small language model for a device, and prove that it answers like the original.
 
-    MODEL is a Hugging Face directory or hub id. For each format of the target (ExecuTorch, TFLite, ONNX) the model is
-    quantized with the same integers, run in that format's runtime, and compared with the float model. What passes is
-    written as one bundle, OUTPUT/<model>-<target>.
+    MODEL is a Hugging Face directory, a hub id, or module:factory of a classifier in plain PyTorch. For each format of
+    the target (ExecuTorch, TFLite, ONNX) the model is quantized with the same integers, run in that format's runtime,
+    and compared with the float model. What passes is written as one bundle, OUTPUT/<model>-<target>.
 
     \b
     Exit codes: 0 ok, 2 usage, config or data, 3 something is not installed, 4 export failed,
@@ -58,11 +58,16 @@ def _data_path() -> click.Path:
 
 EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
     click.argument("model", required=False),
+    click.option(
+        "--weights", type=_data_path(), help="Of module:factory: directory with weights, tokenizer, model.json."
+    ),
     click.option("--target", help="Target name (see `targets`) or the path of your own .toml."),
     click.option("--calibration", type=_data_path(), help="Texts like the app's; see --schema."),
     click.option("--eval", type=_data_path(), help="Texts that judge; default: held out of --calibration."),
     click.option("-o", "--output", type=_data_path(), help="Where bundles go.  [default: dist]"),
     click.option("--name", help="Name of the model in the bundle.  [default: the directory's]"),
+    click.option("--task", type=click.Choice(list(TASKS)), help="What MODEL does.  [default: as its config says]"),
+    click.option("--base", help="The model that the adapter MODEL belongs to.  [default: as the adapter says]"),
     click.option("--format", "format", type=FORMAT, multiple=True, help="Repeatable.  [default: the target's]"),
     click.option("--scheme", type=click.Choice(list(SCHEMES)), help="Quantization.  [default: the target's]"),
     click.option("--max-length", type=int, help="Most tokens an artifact takes.  [default: the target's]"),
@@ -71,6 +76,8 @@ EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--calibration-samples", type=click.IntRange(min=1), help="[default: 128]"),
     click.option("--text-column", help="Name of the text column, where it is not found."),
     click.option("--label-column", help="Name of the label column, where it is not found."),
+    click.option("--pair-column", help="Name of the second text's column, where it is not found."),
+    click.option("--slice-column", help="Report the change by this column's values too."),
     click.option("--allow-overlap", is_flag=True, help="Calibrate on rows that also judge."),
     click.option("--revision", help="Of a hub id: branch, tag or commit."),
     click.option("--json", is_flag=True, help="Print the result as JSON; progress goes to stderr."),
@@ -124,6 +131,20 @@ def verify(bundle: Path, formats: tuple[str, ...], as_json: bool, junit: Path | 
     from slm_export.commands.verify import run
 
     sys.exit(run(bundle, formats=formats, as_json=as_json, junit=junit))
+
+
+@main.command()
+@click.argument("bundles", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--name", required=True, help="Of the bundle that is made.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("dist"), show_default=True)
+def combine(bundles: tuple[Path, ...], name: str, output: Path) -> None:
+    """Put BUNDLES of one target behind one manifest, OUTPUT/<name>-<target>: say a classifier, a tagger, a generator.
+
+    Each keeps its own manifest, in a folder of its name; `verify` checks them all.
+    """
+    from slm_export.commands.combine import run
+
+    sys.exit(run(bundles, name=name, out=output))
 
 
 @main.command()

@@ -13,12 +13,14 @@ from slm_export.records import record
 from slm_export.targets import TargetProfile
 
 CONFIG_FILE = "slm-export.toml"
+UNROLLED_LENGTH = 64  # tokens an LSTM or GRU is unrolled for, where nobody says: lowering takes a minute for two layers
 
 # Every setting: the type a config file must give it. Flags say the same with dashes.
 SETTINGS: dict[str, type] = {
-    "model": str, "target": str, "calibration": str, "eval": str, "output": str, "name": str, "format": list,
-    "scheme": str, "max-length": int, "batch": int, "seed": int, "calibration-samples": int, "text-column": str,
-    "label-column": str, "allow-overlap": bool, "revision": str, "json": bool, "junit": str, "report": str,
+    "model": str, "weights": str, "base": str, "task": str, "target": str, "calibration": str, "eval": str,
+    "output": str, "name": str, "format": list, "scheme": str, "max-length": int, "batch": int, "seed": int,
+    "calibration-samples": int, "text-column": str, "label-column": str, "pair-column": str, "slice-column": str,
+    "allow-overlap": bool, "revision": str, "json": bool, "junit": str, "report": str,
 }  # fmt: skip
 DEFAULTS = {"output": "dist", "seed": 0, "calibration-samples": 128, "allow-overlap": False, "json": False}
 
@@ -90,15 +92,19 @@ class Shape:
 
 
 def shapes(
-    settings: Mapping[str, Setting], profile: TargetProfile, max_positions: int | None
+    settings: Mapping[str, Setting], profile: TargetProfile, max_positions: int | None, *, unrolled: bool = False
 ) -> tuple[Shape, dict[str, Setting]]:
     """The shapes to export, and where each came from.
 
-    The maximum length is the flag's, else the profile's, but never more than the model has positions for.
+    The maximum length is the flag's, else the profile's, but never more than the model has positions for. With
+    `unrolled` layers each length is a graph of its own: without a flag it is at most UNROLLED_LENGTH, and there are two
+    buckets.
     Raises UsageError if a flag asks for more than that, or for less than 2 tokens.
     """
     length = settings.get("max-length") or Setting(value=profile.shapes.max_length, origin=f"profile {profile.name}")
     batch = settings.get("batch") or Setting(value=profile.shapes.batch, origin=f"profile {profile.name}")
+    if unrolled and length.origin not in ("flag", CONFIG_FILE) and length.value > UNROLLED_LENGTH:
+        length = Setting(value=UNROLLED_LENGTH, origin="unrolled layers")
     if max_positions is not None and length.value > max_positions:
         if length.origin in ("flag", CONFIG_FILE):
             raise UsageError(
@@ -109,6 +115,8 @@ def shapes(
     if length.value < 2 or batch.value < 1:
         raise UsageError(f"cannot export {length.value} tokens, batch {batch.value}", next_step="at least 2 and 1")
     buckets = tuple(b for b in sorted(profile.shapes.buckets) if b < length.value)
+    if unrolled:
+        buckets = tuple(b for b in buckets if 2 * b <= length.value)[-1:]
     shape = Shape(max_length=length.value, buckets=(*buckets, length.value), batch=batch.value)
     return shape, {"max-length": length, "batch": batch}
 

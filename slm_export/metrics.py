@@ -92,6 +92,14 @@ def accuracy(labels: npt.NDArray[np.int64], answers: npt.NDArray[np.int64]) -> f
     return float((labels == answers).mean())
 
 
+def f1(truth: npt.NDArray[np.bool_], answers: npt.NDArray[np.bool_]) -> float:
+    """F1 over all decisions of two arrays of one shape (micro); 1 if nothing is true in either."""
+    if truth.shape != answers.shape or truth.size == 0:
+        raise ValueError(f"cannot score answers of shape {answers.shape} against labels of shape {truth.shape}")
+    both, total = int((truth & answers).sum()), int(truth.sum()) + int(answers.sum())
+    return 2 * both / total if total else 1.0
+
+
 def chrf(texts: Sequence[str], wanted: Sequence[str], *, order: int = 6, beta: float = 2.0) -> float:
     """chrF2 of a corpus, 0 to 100 (Popovic 2015): precision and recall of character n-grams up to `order`,
     averaged over the orders that both sides have, white space left out, as sacrebleu counts."""

@@ -13,10 +13,15 @@ SCHEMES = {
 }
 
 TASKS = {
-    "text-classification": "one label per text",
+    "text-classification": "one label per text, or per pair of texts",
+    "text-classification/multi-label": "any number of labels per text",
+    "text-classification/regression": "one number per text",
     "token-classification": "one tag per word",
-    "feature-extraction": "one embedding per text",
+    "question-answering": "the span of a context that answers a question",
+    "fill-mask": "the token behind a mask",
     "text2text-generation": "a text for a text: T5, BART, Marian",
+    "feature-extraction": "one embedding per text (sentence-transformers directories)",
+    "feature-extraction/hidden-states": "one vector per token, of a plain encoder",
 }
 
 # Every value a parity report holds. A profile's limits row may bound each of them; the sign says on which side.
@@ -29,10 +34,14 @@ METRICS = {
     "kl_mean": ("<=", "mean KL divergence of the artifact's answer distribution from the reference's, nats"),
     "lowering_max_abs_error": ("<=", "largest difference of the weight-only twin to the compressed eager model"),
     "eager_cosine_gap": ("<=", "how far cosine_mean lies below the compressed eager model's own"),
-    "flip_rate": ("<=", "share of answers (labels of texts, tags of words) that are not the reference's"),
+    "flip_rate": ("<=", "share of answers (labels, tags, spans, masks, generated tokens) that are not the reference's"),
     "sequence_match": (">=", "share of generated answers that are the reference's to the last token"),
+    "value_error_mean": ("<=", "mean difference to the reference's values, in their standard deviations"),
     "neighbour_agreement": (">=", "share of samples whose nearest neighbour by cosine is the reference's"),
     "accuracy_drop": ("<=", "the reference's accuracy minus the artifact's, 0 to 1"),
+    "micro_f1_drop": ("<=", "the F1 over all decisions of label sets of the reference minus the artifact's, 0 to 1"),
+    "answer_f1_drop": ("<=", "the mean F1 of answers' words (as SQuAD counts) of the reference minus the artifact's"),
+    "error_increase": ("<=", "the artifact's mean absolute error minus the reference's, in standard deviations"),
     "chrf_drop": ("<=", "the chrF of the reference's answers minus the artifact's, 0 to 100"),
     "exact_match_drop": ("<=", "share of answers that are the target, the reference's minus the artifact's, 0 to 1"),
     "span_f1_drop": ("<=", "the F1 of whole entities (seqeval) of the reference minus the artifact's, 0 to 1"),

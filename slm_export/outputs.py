@@ -31,12 +31,19 @@ class Step:
 class Tokens:
     """One sample as the model takes it, unpadded.
 
-    `positions` are the tokens whose outputs answer, where not all do: of a tagger's sample the first token of each
-    word, -1 for a word without one. `steps` are the reference's answer where the task is to generate one.
+    `token_type_ids` tell the two texts of a pair apart, in models that want it. `positions` are the tokens whose
+    outputs answer, where not all do: of a tagger's sample the first token of each word (-1 for a word without one),
+    of a masked text the masks, with the ids that were there as `expected` (-1 where unknown). `spans` say for each
+    token which characters of a question's `context` it is, -1 and -1 where it is none of them. `steps` are the
+    reference's answer where the task is to generate one.
     """
 
     input_ids: tuple[int, ...]
+    token_type_ids: tuple[int, ...] | None = None
     positions: tuple[int, ...] | None = None
+    expected: tuple[int, ...] | None = None
+    spans: tuple[tuple[int, ...], ...] | None = None
+    context: str | None = None
     steps: tuple[Step, ...] | None = None
 
 

@@ -117,6 +117,7 @@ class _Run:
         spec, shape = self.plan.profile.runtimes[choice.format], self.plan.shape
         request = ExportRequest(
             task=self.plan.source.task,
+            inputs=prepared.inputs,
             max_length=shape.max_length,
             buckets=shape.buckets,
             batch=shape.batch,
@@ -191,6 +192,7 @@ class _Run:
             task=self.plan.source.task,
             labels=self.plan.source.labels,
             targets=self.plan.evaluation.targets,
+            slices=tuple(s.slice for s in self.plan.evaluation.samples),
             tokens=inputs.evaluation,
             lowering_rows=inputs.lowering_rows,
             reference=load_outputs(self.work / "reference.npz"),

@@ -9,12 +9,14 @@ from typing import Any
 from slm_export import calibration, config, doctor, exporters, oldest, sources, targets, tasks
 from slm_export.calibration import CalibrationSet, EvaluationSet
 from slm_export.config import Choice, Setting, Shape
-from slm_export.errors import InputError, UsageError
-from slm_export.names import is_file_name
+from slm_export.errors import InputError, UsageError, nearest
+from slm_export.names import TASKS, is_file_name
 from slm_export.quantization.schemes import NEEDS_CALIBRATION
 from slm_export.records import record
 from slm_export.sources import SourceInfo
 from slm_export.targets import TargetProfile
+
+OPERATORS_PER_STEP = 15  # of one direction of an LSTM, unrolled; a GRU has 17
 
 
 @record
@@ -51,8 +53,9 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     choices = config.choose_formats(settings, profile, lambda f, s: exporters.get(f).supports(source.task, s))
     doctor.require((c.format for c in choices if not c.refused), source.task)
     _require_limits(choices, profile, source.task)
-    shape, resolved = config.shapes(settings, profile, source.max_positions)
-    chosen, judge = calibration.load(_data_options(settings, tasks.get(source.task).SAMPLES), source.labels)
+    unrolling = _unrolling(choices, source)
+    shape, resolved = config.shapes(settings, profile, source.max_positions, unrolled=bool(unrolling))
+    chosen, judge = calibration.load(_data_options(settings, source), source.labels)
     _require_calibration(choices, chosen)
     return RunPlan(
         settings={**settings, **resolved},
@@ -63,7 +66,7 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
         calibration=chosen,
         evaluation=judge,
         out=Path(settings["output"].value),
-        notes=tuple(_notes(choices, chosen, judge, source, profile)),
+        notes=(*_notes(choices, chosen, judge, source, profile), *_recurrent_notes(choices, source, unrolling, shape)),
     )
 
 
@@ -77,17 +80,30 @@ def _source(settings: Mapping[str, Setting]) -> SourceInfo:
         raise UsageError(
             f"--name {name!r} cannot be part of a folder's name", next_step="use letters, digits, dots, - and _"
         )
-    return sources.describe(sources.resolve(model, revision=_value(settings, "revision")), name=name)
+    location = sources.resolve(model, revision=_value(settings, "revision"), weights=_value(settings, "weights"))
+    return sources.describe(location, name=name, task=_task(settings), base=_value(settings, "base"))
 
 
-def _data_options(settings: Mapping[str, Setting], kind: str) -> calibration.DataOptions:
+def _task(settings: Mapping[str, Setting]) -> str | None:
+    task: str | None = _value(settings, "task")
+    if task is not None and task not in TASKS:
+        raise UsageError(f"unknown task {task!r}", where=settings["task"].origin, why=nearest(task, TASKS))
+    return task
+
+
+def _data_options(settings: Mapping[str, Setting], source: SourceInfo) -> calibration.DataOptions:
+    task = tasks.get(source.task)
     files = {k: Path(settings[k].value) if k in settings else None for k in ("calibration", "eval")}
     return calibration.DataOptions(
         calibration=files["calibration"],
         evaluation=files["eval"],
-        kind=kind,
+        kind=task.SAMPLES,
+        mask=source.mask_token or "",
+        most=task.MOST_SAMPLES,
         text_column=_value(settings, "text-column"),
         label_column=_value(settings, "label-column"),
+        pair_column=_value(settings, "pair-column"),
+        slice_column=_value(settings, "slice-column"),
         size=settings["calibration-samples"].value,
         seed=settings["seed"].value,
         allow_overlap=settings["allow-overlap"].value,
@@ -135,8 +151,33 @@ def _notes(
         notes.append(
             f"{count} calibration rows are also in the evaluation set and {use}: {chosen.file} lines {lines}{more}"
         )
+    if len(judge.samples) < judge.rows and not judge.held_out:
+        notes.append(f"{len(judge.samples)} of {judge.rows} rows of {judge.file} judge: a row is a whole vocabulary")
     if judge.held_out:
         notes.append(f"no --eval: {len(judge.samples)} rows of {judge.file} were held out of calibration to judge by")
     if source.license is None:
         notes.append("the source names no licence: the manifest's licence field is null")
+    return notes
+
+
+def _unrolling(choices: list[Choice], source: SourceInfo) -> list[str]:
+    """The formats that will write recurrent layers out for a fixed number of tokens."""
+    if source.plain is None or not source.plain.recurrent_layers:
+        return []
+    return [c.format for c in choices if not c.refused and exporters.get(c.format).UNROLLS]
+
+
+def _recurrent_notes(choices: list[Choice], source: SourceInfo, unrolling: list[str], shape: Shape) -> list[str]:
+    if source.plain is None or not source.plain.recurrent_layers:
+        return []
+    layers = source.plain.recurrent_layers
+    notes = []
+    if unrolling:
+        operators = OPERATORS_PER_STEP * layers * shape.max_length
+        notes.append(
+            f"{' and '.join(unrolling)} repeat {layers} recurrent layers (directions counted) for each of "
+            f"{shape.max_length} tokens: about {operators:,} operators. Longer texts are cut; --max-length changes it"
+        )
+    if any(c.scheme != "fp32" and not c.refused for c in choices):
+        notes.append("weights of recurrent layers stay float32; lookups of a megabyte and Linears follow the scheme")
     return notes

@@ -9,7 +9,7 @@ import numpy as np
 
 from slm_export.bundle.manifest import Golden, GoldenOutputs, GoldenSample
 from slm_export.calibration import Sample
-from slm_export.outputs import Array, Matrices, Tokens
+from slm_export.outputs import Array, Matrices, Tokens, all_rows
 
 SAMPLES = 8
 
@@ -17,6 +17,7 @@ SAMPLES = 8
 # changes its last digits. Weights of another fine-tune lie at .9 and below.
 MIN_COSINE = {"fp32": 0.9999, "fp16": 0.9999}
 MIN_COSINE_QUANTIZED = 0.99
+TOLERANCE, TOLERANCE_QUANTIZED = 0.001, 0.25  # of the values' standard deviation, for outputs of one number
 
 
 def choose(task: ModuleType, tokens: Sequence[Tokens], reference: Matrices, artifacts: Sequence[Matrices]) -> list[int]:
@@ -54,28 +55,52 @@ def golden(
     artifacts: dict[str, tuple[str, Matrices]],
 ) -> Golden:
     """`artifacts` is {path: (scheme, outputs of every evaluation row)}."""
+    columns = {r: _columns(task, reference[r]) for r in rows}
+    spread = float(np.std(all_rows(reference))) or 1.0
     return Golden(
         outputs=tuple(task.OUTPUTS),
         samples=tuple(
             GoldenSample(
                 text=samples[r].text,
+                pair=samples[r].pair,
                 words=samples[r].words,
                 input_ids=tokens[r].input_ids,
+                token_type_ids=tokens[r].token_type_ids,
                 positions=tokens[r].positions,
+                spans=tokens[r].spans,
+                columns=columns[r],
                 steps=tokens[r].steps,
                 answer=task.answer(reference[r], tokens[r], labels),
-                reference=_nested(reference[r]),
+                reference=_nested(pick(reference[r], columns[r])),
             )
             for r in rows
         ),
         artifacts={
             path: GoldenOutputs(
-                outputs=tuple(_nested(matrices[r]) for r in rows),
+                outputs=tuple(_nested(pick(matrices[r], columns[r])) for r in rows),
                 min_cosine=MIN_COSINE.get(scheme, MIN_COSINE_QUANTIZED),
+                max_abs_error=_tolerance(scheme, spread) if reference[0].shape[1] == 1 else None,
             )
             for path, (scheme, matrices) in artifacts.items()
         },
     )
+
+
+def _tolerance(scheme: str, spread: float) -> float:
+    """For single numbers, of which a cosine tells nothing: a share of the reference's standard deviation."""
+    return spread * (TOLERANCE if scheme in MIN_COSINE else TOLERANCE_QUANTIZED)
+
+
+def _columns(task: ModuleType, matrix: Array) -> tuple[int, ...] | None:
+    """The columns to keep of a wide output: those with the largest values."""
+    if task.GOLDEN_COLUMNS is None or matrix.shape[1] <= task.GOLDEN_COLUMNS:
+        return None
+    largest = np.argsort(-matrix.max(axis=0, initial=-np.inf), kind="stable")[: task.GOLDEN_COLUMNS]
+    return tuple(sorted(int(i) for i in largest))
+
+
+def pick(matrix: Array, columns: Sequence[int] | None) -> Array:
+    return matrix if columns is None else matrix[:, list(columns)]
 
 
 def _nested(matrix: Array) -> tuple[tuple[float, ...], ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from slm_export import tasks
 from slm_export.artifact import Artifact, FileRecord
 from slm_export.errors import VerificationError
 from slm_export.names import FORMATS
@@ -26,6 +28,7 @@ class SourceEntry:
     architecture: str
     sha256: str
     license: str | None
+    adapter: dict[str, Any] | None = None  # what was merged, and into what
     files: dict[str, str]
 
 
@@ -50,7 +53,8 @@ class ArtifactEntry:
 class Manifest:
     name: str
     target: str
-    task: str
+    task: str  # Optimum's name
+    head: str | None = None  # the kind of head, where a task has several
     labels: tuple[str, ...]
     max_length: int
     task_settings: dict[str, Any]  # what an app must know beside the labels
@@ -62,6 +66,10 @@ class Manifest:
     versions: dict[str, str]
     golden: str = "golden.json"
     parity: str = "parity.json"
+
+
+def task_module(manifest: Manifest) -> ModuleType:
+    return tasks.get("/".join(filter(None, (manifest.task, manifest.head))))
 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
@@ -104,12 +112,17 @@ def versions(formats: Iterable[str]) -> dict[str, str]:
 
 @record
 class GoldenSample:
-    """`words` and `positions` are a tagger's; `answer` is the reference's: a label, or a tag for each word."""
+    """`answer` is the reference's, as the task gives it. `columns` are those kept of each output; None: all. The rest
+    is as in outputs.Tokens."""
 
     text: str
+    pair: str | None = None
     words: tuple[str, ...] = ()
     input_ids: tuple[int, ...]
+    token_type_ids: tuple[int, ...] | None = None
     positions: tuple[int, ...] | None = None
+    spans: tuple[tuple[int, ...], ...] | None = None
+    columns: tuple[int, ...] | None = None
     steps: tuple[Step, ...] | None = None
     answer: Any
     reference: Rows
@@ -121,6 +134,7 @@ class GoldenOutputs:
 
     outputs: tuple[Rows, ...]
     min_cosine: float
+    max_abs_error: float | None = None  # of outputs of one number
 
 
 @record

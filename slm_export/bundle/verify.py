@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from slm_export import tasks
 from slm_export.artifact import file_record
+from slm_export.bundle.golden import pick
 from slm_export.bundle.manifest import (
     ArtifactEntry,
     Golden,
@@ -20,6 +20,7 @@ from slm_export.bundle.manifest import (
     Manifest,
     read_golden,
     read_manifest,
+    task_module,
 )
 from slm_export.errors import DependencyError, ExportError, VerificationError, first_line
 from slm_export.outputs import Tokens
@@ -127,7 +128,7 @@ def _tokenizer_check(bundle: Path, manifest: Manifest, golden: Golden) -> Check:
         tokenizer = Tokenizer.from_file(str(bundle / manifest.tokenizer.files[0]))
     except Exception as err:  # the Rust library raises plain Exception
         return Check(name="tokenizer", ok=False, detail=f"tokenizer.json does not load: {err}")
-    task = tasks.get(manifest.task)
+    task = task_module(manifest)
     wrong = [s.text for s in golden.samples if tuple(task.retokenize(tokenizer, s)) != s.input_ids]
     detail = f"other ids for {wrong[0]!r}" if wrong else f"{len(golden.samples)} golden texts give their ids"
     return Check(name="tokenizer", ok=not wrong, detail=detail)
@@ -153,7 +154,7 @@ def _golden_check(bundle: Path, manifest: Manifest, golden: Golden, entry: Artif
         job = {
             "artifact": to_json(artifact),
             "path": str((bundle / artifact.path).resolve()),
-            "task": manifest.task,
+            "task": "/".join(filter(None, (manifest.task, manifest.head))),
             "samples": to_json([_tokens(s) for s in golden.samples]),
             "probes": [],
             "outputs": str(Path(folder) / "outputs.npz"),
@@ -172,25 +173,36 @@ def _golden_check(bundle: Path, manifest: Manifest, golden: Golden, entry: Artif
 
 
 def _tokens(sample: GoldenSample) -> Tokens:
-    return Tokens(input_ids=sample.input_ids, positions=sample.positions, steps=sample.steps)
+    return Tokens(
+        input_ids=sample.input_ids,
+        token_type_ids=sample.token_type_ids,
+        positions=sample.positions,
+        spans=sample.spans,
+        context=sample.pair,
+        steps=sample.steps,
+    )
 
 
 def _differences(npz: Path, manifest: Manifest, golden: Golden, expected: GoldenOutputs) -> list[str]:
     import numpy as np
 
-    from slm_export.metrics import cosine
+    from slm_export.metrics import cosine, max_abs_error
     from slm_export.outputs import all_rows, load_outputs
 
-    task = tasks.get(manifest.task)
+    task = task_module(manifest)
     got = load_outputs(npz).evaluation
-    recorded = [np.array(m, np.float32) for m in expected.outputs]
-    for a, b in zip(recorded, got, strict=True):
+    recorded = [np.array(m, np.float32).reshape(len(m), -1) for m in expected.outputs]
+    kept = [pick(m, s.columns) for m, s in zip(got, golden.samples, strict=True)]
+    for a, b in zip(recorded, kept, strict=True):
         if a.shape != b.shape:
             return [f"outputs of shape {list(b.shape)}, recorded {list(a.shape)}"]
     if manifest.labels and got[0].shape[1] != len(manifest.labels):
         return [f"{got[0].shape[1]} outputs, {len(manifest.labels)} labels in the manifest"]
     wrong = []
-    lowest = float(cosine(all_rows(recorded), all_rows(got)).min())
+    lowest = float(cosine(all_rows(recorded), all_rows(kept)).min())
+    farthest = max_abs_error(all_rows(recorded), all_rows(kept))
+    if expected.max_abs_error is not None and not farthest <= expected.max_abs_error:
+        wrong.append(f"{farthest:.6f} from the recorded value, must be <= {expected.max_abs_error:.6f}")
     if not lowest >= expected.min_cosine:
         wrong.append(f"cosine to the recorded output {lowest:.6f}, must be >= {expected.min_cosine}")
     answers = [task.answer(m, _tokens(s), manifest.labels) for m, s in zip(got, golden.samples, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from slm_export import tasks
 from slm_export.artifact import FileRecord, file_record
@@ -13,6 +14,7 @@ from slm_export.bundle.manifest import ArtifactEntry, Manifest, SourceEntry, Tok
 from slm_export.outputs import Inputs, Matrices, load_outputs
 from slm_export.records import from_json, read_json, write_json
 from slm_export.results import FormatResult, RunResult
+from slm_export.sources import SourceInfo
 from slm_export.stages.prepare import Prepared
 
 
@@ -29,10 +31,12 @@ def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path
     _write_golden(result, passed, work, target)
     write_json(target / "parity.json", {"reports": [f.report for f in result.formats if f.report]})
     (target / "report.md").write_text(result.markdown, encoding="utf-8")
+    name, head = tasks.split(plan.source.task)
     manifest = Manifest(
         name=plan.source.name,
         target=plan.profile.name,
-        task=plan.source.task,
+        task=name,
+        head=head,
         labels=plan.source.labels,
         max_length=plan.shape.max_length,
         task_settings=tasks.get(plan.source.task).settings(plan.source),
@@ -44,6 +48,7 @@ def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path
             architecture=plan.source.architecture,
             sha256=plan.source.sha256,
             license=plan.source.license,
+            adapter=_adapter(plan.source),
             files=plan.source.files,
         ),
         tokenizer=TokenizerEntry(files=prepared.tokenizer_files, chat_template=None, **prepared.tokenizer),
@@ -53,6 +58,11 @@ def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path
         versions=versions(f.format for f in passed),
     )
     write_json(target / "manifest.json", manifest_json(manifest))
+
+
+def _adapter(source: SourceInfo) -> dict[str, Any] | None:
+    adapter = source.adapter
+    return None if adapter is None else {"kind": adapter.kind, "rank": adapter.rank, "base": adapter.base_name}
 
 
 def _move_artifacts(passed: Sequence[FormatResult], source: Path, target: Path) -> None:

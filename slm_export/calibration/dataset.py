@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from slm_export.calibration.labels import targets
-from slm_export.calibration.samples import DataFile, Sample, read_samples
+from slm_export.calibration.kinds import Sample
+from slm_export.calibration.labels import Targets, targets
+from slm_export.calibration.samples import DataFile, read_samples
 from slm_export.calibration.sampling import overlap, stratified
 from slm_export.errors import InputError
 from slm_export.records import record, to_json
@@ -38,16 +39,21 @@ class EvaluationSet:
     sha256: str
     held_out: bool  # taken from the calibration file because no evaluation file was given
     samples: tuple[Sample, ...]
-    targets: tuple[tuple[int, ...], ...] | None  # of each sample indices of the model's labels; None: the file has none
+    targets: Targets | None  # of each sample; None: the file has none
+    rows: int  # in the file, where not all judge
 
 
 @record
 class DataOptions:
     calibration: Path | None
     evaluation: Path | None
-    kind: str = "text"  # of samples.KINDS
+    kind: str = "text"  # of kinds.KINDS
+    mask: str = ""  # the model's mask token
     text_column: str | None = None
     label_column: str | None = None
+    pair_column: str | None = None
+    slice_column: str | None = None
+    most: int | None = None  # samples that judge; None: every row
     size: int = 128
     seed: int = 0
     allow_overlap: bool = False
@@ -61,7 +67,9 @@ def load(options: DataOptions, labels: Sequence[str]) -> tuple[CalibrationSet | 
     """
     calibration, evaluation = (_read(path, options) for path in (options.calibration, options.evaluation))
     if evaluation is not None:
-        judge = _evaluation_set(evaluation, evaluation.samples, labels, held_out=False)
+        size = options.most or len(evaluation.samples)
+        judging = stratified(evaluation.samples, size=size, seed=options.seed)
+        judge = _evaluation_set(evaluation, judging, labels, held_out=False)
         return None if calibration is None else _choose(calibration, judge, options), judge
     if calibration is None:
         raise InputError(
@@ -75,7 +83,15 @@ def load(options: DataOptions, labels: Sequence[str]) -> tuple[CalibrationSet | 
 def _read(path: Path | None, options: DataOptions) -> DataFile | None:
     if path is None:
         return None
-    return read_samples(path, kind=options.kind, text_column=options.text_column, label_column=options.label_column)
+    return read_samples(
+        path,
+        kind=options.kind,
+        text_column=options.text_column,
+        label_column=options.label_column,
+        pair_column=options.pair_column,
+        slice_column=options.slice_column,
+        mask=options.mask,
+    )
 
 
 def _choose(data: DataFile, judge: EvaluationSet, options: DataOptions) -> CalibrationSet:
@@ -101,6 +117,7 @@ def _evaluation_set(
         held_out=held_out,
         samples=tuple(samples),
         targets=targets(samples, labels, file=data.name),
+        rows=len(data.samples),
     )
 
 
@@ -142,7 +159,7 @@ def manifest(data: CalibrationSet, token_counts: Sequence[int], *, max_length: i
 
     `token_counts` are the samples' lengths in tokens before truncation; a sample longer than `max_length` is truncated.
     """
-    texts = "\n".join(s.text for s in data.samples)
+    texts = "\n".join(t for s in data.samples for t in (s.text, s.pair) if t is not None)
     labels = Counter(s.label for s in data.samples if s.label is not None)
     return {
         "file": data.file,

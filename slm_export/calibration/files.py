@@ -1,4 +1,4 @@
-"""Data files to rows: CSV, TSV, JSONL, TXT, CoNLL and Parquet, each row with the line (or record) it came from."""
+"""Data files to rows: CSV, TSV, JSONL, JSON, TXT, CoNLL and Parquet, each row with the line or record it is from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from slm_export.records import record
 
 @record
 class Row:
-    line: int  # 1-based line of the file where the row starts; for Parquet the 1-based record number
+    line: int  # 1-based line of the file where the row starts; for Parquet and JSON the 1-based record number
     values: dict[str, Any]
     problem: str | None = None
 
@@ -95,6 +95,36 @@ def _jsonl(path: Path) -> Iterator[Row]:
         yield Row(line=line, values=value if problem is None else {}, problem=problem)
 
 
+def _json(path: Path) -> Iterator[Row]:
+    """A list of objects, or SQuAD's layout: a row for each question."""
+    try:
+        data = json.loads(_text(path))
+    except json.JSONDecodeError as err:
+        yield Row(line=err.lineno, values={}, problem=f"not JSON: {err.msg} at column {err.colno}")
+        return
+    if isinstance(data, dict) and isinstance(data.get("data"), list):
+        data = _squad(data["data"])
+    if not isinstance(data, list):
+        raise InputError(f"{path} is neither a list of objects nor in SQuAD's layout", where=str(path))
+    for number, value in enumerate(data, 1):
+        problem = None if isinstance(value, dict) else f"a JSON {type(value).__name__}, not an object"
+        yield Row(line=number, values=value if problem is None else {}, problem=problem)
+
+
+def _squad(articles: list[Any]) -> list[dict[str, Any]]:
+    """{"paragraphs": [{"context": ..., "qas": [{"question": ..., "answers": [{"text": ...}]}]}]} of each article."""
+    return [
+        {
+            "question": asked.get("question"),
+            "context": paragraph.get("context"),
+            "answers": [answer.get("text") for answer in asked.get("answers") or ()],
+        }
+        for article in articles
+        for paragraph in article.get("paragraphs") or ()
+        for asked in paragraph.get("qas") or ()
+    ]
+
+
 def _txt(path: Path) -> Iterator[Row]:
     for line, text in enumerate(_text(path).splitlines(), 1):
         if text.strip():
@@ -135,6 +165,7 @@ READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".csv": _delimited(","),
     ".tsv": _delimited("\t"),
     ".jsonl": _jsonl,
+    ".json": _json,
     ".txt": _txt,
     ".conll": _conll,
     ".parquet": _parquet,

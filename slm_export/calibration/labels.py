@@ -1,24 +1,34 @@
-"""The labels of samples as indices of the model's own."""
+"""What the data says each sample's answer is: indices of the model's labels, a score, texts."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
 
-from slm_export.calibration.samples import Sample
+from slm_export.calibration.kinds import Sample
 from slm_export.errors import InputError, nearest
 
-Targets = tuple[tuple[int, ...], ...]
+Target = int | float | str
+Targets = tuple[tuple[Target, ...], ...]
 
 
 def targets(samples: Sequence[Sample], labels: Sequence[str], *, file: str) -> Targets | None:
-    """Label indices of each sample: one, or one a word; None if the samples, or the model, have none.
+    """Of each sample: label indices (one; one a word; or all that hold), its score, its answers, or the masked word.
 
-    A file may hold label names or label numbers. Raises InputError naming the first row whose label the model lacks.
+    None if the file has none, or the model has no labels to compare with. A file may hold label names or label
+    numbers. Raises InputError naming the first row whose label the model lacks.
     """
-    named = [(s.line, s.tags if s.tags is not None else () if s.label is None else (s.label,)) for s in samples]
-    if not labels or not any(names for _, names in named):
+    if any(s.score is not None for s in samples):
+        return tuple((s.score or 0.0,) for s in samples)
+    if any(s.answers is not None for s in samples):
+        return tuple(s.answers or () for s in samples)
+    named = [(s.line, s.labels if s.labels is not None else () if s.label is None else (s.label,)) for s in samples]
+    if not any(s.label is not None or s.labels is not None for s in samples):
         return None
+    return _indices(named, labels, file=file) if labels else tuple(names for _, names in named)
+
+
+def _indices(named: Sequence[tuple[int, tuple[str, ...]]], labels: Sequence[str], *, file: str) -> Targets:
     by_name = {name: i for i, name in enumerate(labels)}
     by_number = {str(i): i for i in range(len(labels))}
     table = by_name if any(n in by_name for _, names in named for n in names) else by_number

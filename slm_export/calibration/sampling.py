@@ -6,7 +6,7 @@ import random
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
-from slm_export.calibration.samples import Sample
+from slm_export.calibration.kinds import Sample
 
 
 def stratified(samples: Sequence[Sample], *, size: int, seed: int) -> list[Sample]:
@@ -57,6 +57,10 @@ def normalized(text: str) -> str:
 
 
 def overlap(calibration: Sequence[Sample], evaluation: Sequence[Sample]) -> list[Sample]:
-    """The calibration samples whose text is also in the evaluation set."""
-    judged = {normalized(s.text) for s in evaluation}
-    return [s for s in calibration if normalized(s.text) in judged]
+    """The calibration samples whose text (and second text) is also in the evaluation set."""
+    judged = {_key(s) for s in evaluation}
+    return [s for s in calibration if _key(s) in judged]
+
+
+def _key(sample: Sample) -> tuple[str, str]:
+    return normalized(sample.text), normalized(sample.pair or "")

@@ -26,6 +26,7 @@ class ExportRequest:
     """The shapes an artifact must take, and what to record of its runtime."""
 
     task: str
+    inputs: tuple[str, ...]  # names, in the order of a .pte's arguments; each int64 [batch, sequence]
     max_length: int
     buckets: tuple[int, ...]
     batch: int
@@ -45,12 +46,12 @@ class Exported:
 TRACED_LENGTH = 7  # tokens; any number that is no other dimension
 
 
-def sample_inputs(*, batch: int, length: int) -> dict[str, Any]:
+def sample_inputs(names: Sequence[str], *, batch: int, length: int) -> dict[str, Any]:
     """Traceable inputs {name: int64 [batch, length]}; values do not matter, shapes do."""
     import torch
 
     ids = torch.arange(batch * length, dtype=torch.int64).reshape(batch, length) % 7 + 1
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    return {name: ids if name == "input_ids" else torch.ones_like(ids) for name in names}
 
 
 def copy_structure(module: Any) -> Any:
@@ -99,7 +100,7 @@ def checked_artifact(
         scheme=facts.scheme,
         path=path.relative_to(root).as_posix(),
         files=(file_record(path, root=root),),
-        inputs=_named(facts.inputs, task.INPUTS, request),
+        inputs=_named(facts.inputs, dict.fromkeys(request.inputs, ("batch", "sequence")), request),
         outputs=_named(facts.outputs, task.OUTPUTS, request),
         signatures=facts.signatures,
         batch=batch,

@@ -1,6 +1,7 @@
 """ExecuTorch: torch.export lowered to XNNPACK, int8 weights carried by torchao's tensor subclass.
 
-Sequence length (and batch, if more than 1) varies up to the exported maximum.
+Sequence length (and batch, if more than 1) varies up to the exported maximum; with LSTM or GRU layers, which are
+unrolled, both are fixed at it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from slm_export.quantization.compressed import Compressed, with_weights
 from slm_export.quantization.weights import QuantizedTensor
 
 ACTIVATIONS = ("per-token",)
+UNROLLS = True
 
 
 def supports(task: str, scheme: str) -> str | None:
@@ -109,6 +111,19 @@ def _write(module: Any, request: ExportRequest, path: Path) -> None:
         program.write_to_file(file)
 
 
+def _fixed_shapes(request: ExportRequest) -> tuple[dict[str, Any], None]:
+    return sample_inputs(request.inputs, batch=request.batch, length=request.max_length), None
+
+
+def _varying_shapes(request: ExportRequest) -> tuple[dict[str, Any], Any]:
+    import torch
+
+    sequence = {1: torch.export.Dim("sequence", min=1, max=request.max_length)}
+    batch = {0: torch.export.Dim("batch", min=1, max=request.batch)} if request.batch > 1 else {}
+    inputs = sample_inputs(request.inputs, batch=min(request.batch, 2), length=min(TRACED_LENGTH, request.max_length))
+    return inputs, tuple(batch | sequence for _ in inputs)
+
+
 def _lower_generator(module: Any, request: ExportRequest) -> Any:
     from slm_export.exporters import executorch_seq2seq
 
@@ -120,15 +135,13 @@ def _lower(module: Any, request: ExportRequest) -> Any:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
 
-    sequence = {1: torch.export.Dim("sequence", min=1, max=request.max_length)}
-    batch = {0: torch.export.Dim("batch", min=1, max=request.batch)} if request.batch > 1 else {}
-    inputs = sample_inputs(batch=min(request.batch, 2), length=min(TRACED_LENGTH, request.max_length))
+    from slm_export.exporters.unrolled import unroll
+
+    inputs, shapes = _fixed_shapes(request) if unroll(module) else _varying_shapes(request)
     graph = tasks.get(request.task).graph(module)
     try:
         with torch.no_grad():
-            exported = torch.export.export(
-                graph, tuple(inputs.values()), dynamic_shapes=tuple(batch | sequence for _ in inputs), strict=False
-            )
+            exported = torch.export.export(graph, tuple(inputs.values()), dynamic_shapes=shapes, strict=False)
         edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
         return edge.to_executorch(
             ExecutorchBackendConfig(do_quant_fusion_and_const_prop=True, extract_delegate_segments=True)

@@ -6,6 +6,7 @@ per-block activations, MatMulNBits. Both carry the plan's integers, so the choic
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from slm_export.exporters.onnx_graph import tidy
 from slm_export.quantization.compressed import Compressed
 
 ACTIVATIONS = ("per-tensor", "per-block")
+UNROLLS = False
 OPSET = 20
 
 
@@ -53,7 +55,20 @@ def _write(compressed: Compressed, request: ExportRequest, path: Path, *, root: 
     tidy(program.model, halved=[compressed.module.get_submodule(n).weight.detach().numpy() for n in layers])
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(str(path), external_data=False)
-    return checked_artifact(path, compressed, request, format="onnx", root=root, batch=None, scheme=scheme)
+    artifact = checked_artifact(path, compressed, request, format="onnx", root=root, batch=None, scheme=scheme)
+    _require_varying(artifact, dict.fromkeys(request.inputs, ("batch", "sequence")))
+    return artifact
+
+
+def _require_varying(artifact: Artifact, declared: Mapping[str, Sequence[str]]) -> None:
+    fixed = [f"{s.name} {list(s.shape)}" for s in artifact.inputs if s.shape != tuple(declared[s.name])]
+    if fixed:
+        raise ExportError(
+            "the graph takes one shape only, where batch and sequence must vary",
+            where=", ".join(fixed),
+            why="the model's forward makes a Python number of a dimension: len(x), int(...), .tolist(), a loop over it",
+            next_step="write x.size(0) where it says len(x), and operations on tensors where it loops",
+        )
 
 
 def _write_generator(
@@ -66,9 +81,10 @@ def _write_generator(
 
 def _with_layers(compressed: Compressed) -> Any:
     from slm_export.exporters.onnx_layers import quantized_layer
+    from slm_export.exporters.onnx_recurrent import recurrent_operator
 
     module = copy_structure(compressed.module)
-    replace_layers(module, lambda name, layer: quantized_layer(compressed, name, layer))
+    replace_layers(module, lambda name, layer: recurrent_operator(layer) or quantized_layer(compressed, name, layer))
     return module
 
 
@@ -78,13 +94,15 @@ def _lower(compressed: Compressed, request: ExportRequest) -> Any:
     task = tasks.get(request.task)
     module = _with_layers(compressed)
     batch, sequence = torch.export.Dim("batch_size"), torch.export.Dim("sequence_length")
-    inputs = sample_inputs(batch=2, length=TRACED_LENGTH)  # never 1, which torch.export would take for a constant
+    inputs = sample_inputs(
+        request.inputs, batch=2, length=TRACED_LENGTH
+    )  # never 1, which torch.export would take for a constant
     try:
         return torch.onnx.export(
             task.graph(module),
             (),
             kwargs=inputs,
-            input_names=list(task.INPUTS),
+            input_names=list(request.inputs),
             output_names=list(task.OUTPUTS),
             dynamic_shapes={name: {0: batch, 1: sequence} for name in inputs},
             opset_version=OPSET,

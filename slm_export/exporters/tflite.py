@@ -26,6 +26,7 @@ from slm_export.exporters.tflite_weights import put_half_floats, put_integers
 from slm_export.quantization.compressed import Compressed
 
 ACTIVATIONS = ("per-token",)
+UNROLLS = True
 
 
 def supports(task: str, scheme: str) -> str | None:
@@ -65,17 +66,20 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
 def _convert(compressed: Compressed, request: ExportRequest, path: Path) -> None:
     import litert_torch
 
+    from slm_export.exporters.unrolled import unroll
+
     module = copy_structure(compressed.module)
     replace_layers(module, _convertible)
     if request.task in tasks.GENERATING:
         from slm_export.exporters import tflite_seq2seq
 
         return tflite_seq2seq.convert(module, seq2seq.cache_shape(module, request), request, path)
+    unroll(module)
     graph = tasks.get(request.task).graph(module)
     try:
         converter = litert_torch
         for bucket in request.buckets:
-            inputs = sample_inputs(batch=request.batch, length=bucket)
+            inputs = sample_inputs(request.inputs, batch=request.batch, length=bucket)
             converter = converter.signature(f"seq_{bucket}", graph, sample_kwargs=inputs)
         model = converter.convert()
         for parameter in compressed.module.parameters():  # the converted model has its own, and writing makes another

@@ -25,8 +25,9 @@ def digest(values: Any) -> str:
 
 
 def float_digests(compressed: Compressed) -> dict[str, str]:
-    """{hash of the float weight: layer name} of the layers that carry integers."""
-    weights = {name: compressed.module.get_submodule(name).weight.detach().numpy() for name in compressed.tensors}
+    """{hash of the float weight: layer name} of the layers that the plan does not leave as they are."""
+    names = [name for name, layer in compressed.plan.layers.items() if layer.bits < 32]
+    weights = {name: compressed.module.get_submodule(name).weight.detach().numpy() for name in names}
     return {digest(w): name for name, w in weights.items()}
 
 

@@ -40,7 +40,7 @@ def put_integers(
 
 
 def put_half_floats(source: Path, target: Path) -> None:
-    """Store the weights of matrix products and lookups as float16, computed in float32."""
+    """Store the weights of the layers that `name_layers` named as float16, computed in float32."""
     from ai_edge_quantizer import qtyping, recipe_manager
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
@@ -51,7 +51,7 @@ def put_half_floats(source: Path, target: Path) -> None:
     recipe = recipe_manager.RecipeManager()
     for name in (qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.TFLOperationName.EMBEDDING_LOOKUP):
         recipe.add_quantization_config(
-            regex=".*", operation_name=name, op_config=config, algorithm_key=AlgorithmName.FLOAT_CASTING
+            regex=f"^{OUTPUT_OF}", operation_name=name, op_config=config, algorithm_key=AlgorithmName.FLOAT_CASTING
         )
     _quantize(source, target, recipe)
 

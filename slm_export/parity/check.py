@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from slm_export import metrics, tasks
+from slm_export.calibration.labels import Targets
 from slm_export.outputs import Matrices, Outputs, Tokens, all_rows
 from slm_export.parity.judge import Finding, judge
-from slm_export.parity.report import ParityReport, RuntimeCheck
+from slm_export.parity.report import ParityReport, RuntimeCheck, SliceChange
 from slm_export.records import record
 from slm_export.targets import Limits
 from slm_export.tasks.measured import Judged, Measured
 
-NEED_LABELS = ("accuracy_drop", "span_f1_drop", "chrf_drop", "exact_match_drop")
+NEED_LABELS = (
+    "accuracy_drop", "span_f1_drop", "micro_f1_drop", "answer_f1_drop", "error_increase", "chrf_drop",
+    "exact_match_drop",
+)  # fmt: skip
 PROBE_NAMES = ("one_token", "typical", "maximum")
 
 
@@ -25,7 +29,8 @@ class Truth:
 
     task: str
     labels: tuple[str, ...]
-    targets: tuple[tuple[int, ...], ...] | None  # label indices of each evaluation sample
+    targets: Targets | None  # what the data says of each evaluation sample
+    slices: tuple[str | None, ...]  # the evaluation samples' values of the slice column
     tokens: tuple[Tokens, ...]
     lowering_rows: tuple[int, ...]
     reference: Outputs
@@ -82,6 +87,7 @@ def check(
         noise_floor={k: v for k, v in numbers.items() if k == "lowering_max_abs_error"},
         probes=probes,
         classes=measured.classes,
+        slices=_slices(truth, artifact.outputs) if measured.answers and artifact.outputs else {},
         limits=_measurable(limits.bounds, truth),
         limits_why=limits.why,
         findings=tuple(findings),
@@ -172,16 +178,30 @@ def _probe_pairs(expected: Outputs, got: Outputs) -> dict[str, tuple[Matrices, M
     return pairs
 
 
-def _measure(truth: Truth, got: Outputs) -> Measured:
+def _measure(truth: Truth, got: Outputs, rows: Sequence[int] | None = None) -> Measured:
+    """The task's metrics of all evaluation samples, or of some."""
+    chosen = range(len(truth.tokens)) if rows is None else rows
     judged = Judged(
-        before=truth.reference.evaluation,
-        after=got.evaluation,
-        tokens=truth.tokens,
+        before=_picked(truth.reference.evaluation, chosen),
+        after=_picked(got.evaluation, chosen),
+        tokens=[truth.tokens[r] for r in chosen],
         labels=truth.labels,
-        targets=truth.targets,
-        said=got.said,
-        wanted=truth.wanted,
+        targets=None if truth.targets is None else [truth.targets[r] for r in chosen],
+        said=None if got.said is None else [got.said[r] for r in chosen],
+        wanted=None if truth.wanted is None else [truth.wanted[r] for r in chosen],
         decode=truth.decode,
     )
     measured: Measured = tasks.get(truth.task).measure(judged)
     return measured
+
+
+def _slices(truth: Truth, got: Outputs) -> dict[str, SliceChange]:
+    """How each value of the slice column fares: a mean over all can hide a part that quantization hurts."""
+    rows: dict[str, list[int]] = {}
+    for row, value in enumerate(truth.slices):
+        if value is not None:
+            rows.setdefault(value, []).append(row)
+    return {
+        value: SliceChange(samples=len(mine), answers=_measure(truth, got, mine).answers)
+        for value, mine in sorted(rows.items())
+    }

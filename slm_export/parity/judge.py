@@ -23,6 +23,10 @@ ADVICE = {
     "chrf_drop": "calibration texts like the real ones, or a finer scheme (fp16, fp32)",
     "exact_match_drop": "calibration texts like the real ones, or a finer scheme (fp16, fp32)",
     "neighbour_agreement": "a finer scheme (fp16, fp32), or for ONNX more --calibration-samples",
+    "value_error_mean": "a finer scheme (fp16, fp32), or for ONNX more --calibration-samples",
+    "micro_f1_drop": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
+    "answer_f1_drop": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
+    "error_increase": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
     "accuracy_drop": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
 }
 

@@ -19,6 +19,14 @@ class RuntimeCheck:
 
 
 @record
+class SliceChange:
+    """The metrics of one value of the slice column."""
+
+    samples: int
+    answers: dict[str, float]
+
+
+@record
 class ParityReport:
     format: str
     scheme: str
@@ -31,6 +39,7 @@ class ParityReport:
     noise_floor: dict[str, float]  # the format's own lowering of float arithmetic: twin against compressed eager
     probes: dict[str, float]  # max abs error by shape: one token, typical, maximum, batch
     classes: dict[str, ClassChange]
+    slices: dict[str, SliceChange]
     limits: dict[str, float]
     limits_why: str
     findings: tuple[Finding, ...]

@@ -61,7 +61,7 @@ def scheme_of(kinds: set[tuple[str, str]]) -> str:
     activations = {a for _, a in kinds}
     if not kinds or weights == {"float32"}:
         return "fp32"
-    if weights == {"float16"}:
+    if "float16" in weights and weights <= {"float16", "float32"}:
         return "fp16"
     if "int8" in weights and weights <= {"int8", "float32"}:
         if "static" in activations:

@@ -109,6 +109,21 @@ def _measured(report: ParityReport) -> Iterator[str]:
         lines = [[n, str(c.samples), str(c.flips), f"{c.accuracy_reference:.1%} -> {c.accuracy:.1%}"] for n, c in worst]
         yield from table([["label", "samples", "changed answers", "accuracy"], *lines])
 
+    yield from _sliced(report)
+
+
+def _sliced(report: ParityReport) -> Iterator[str]:
+    """One line a slice: what each metric of the answers is there."""
+    if not report.slices:
+        return
+    names = list(dict.fromkeys(n for s in report.slices.values() for n in s.answers))
+    lines = [
+        [value, str(s.samples), *(show(s.answers[n]) if n in s.answers else "-" for n in names)]
+        for value, s in report.slices.items()
+    ]
+    yield ""
+    yield from table([["slice", "samples", *names], *lines])
+
 
 def _bound(metric: str, report: ParityReport) -> str:
     return f"{METRICS[metric][0]} {show(report.limits[metric])}" if metric in report.limits else ""

@@ -8,7 +8,11 @@ from slm_export.parity.report import ParityReport
 from slm_export.records import record
 from slm_export.results import FormatResult
 
-WORDS = {"sequence_match": "the same", "flip_rate": "changed", "neighbour_agreement": "same neighbour"}
+WORDS = {
+    "sequence_match": "the same", "flip_rate": "changed", "neighbour_agreement": "same neighbour",
+    "value_error_mean": "of a deviation off",
+}  # fmt: skip
+QUALITIES = ("accuracy", "span_f1", "micro_f1", "answer_f1")
 
 
 @record
@@ -60,15 +64,20 @@ def row(done: FormatResult) -> Row:
 
 def _answers(report: ParityReport) -> str:
     name = next(n for n in WORDS if n in report.answers)
-    low, high = report.intervals[name]
-    return f"{report.answers[name]:.2%} {WORDS[name]} ({low:.2%}-{high:.2%})"
+    low, high = report.intervals.get(name, (None, None))
+    interval = f" ({low:.2%}-{high:.2%})" if low is not None else ""
+    return f"{report.answers[name]:.2%} {WORDS[name]}{interval}"
 
 
 def _quality(answers: Mapping[str, float]) -> str:
+    name = next((n for n in QUALITIES if n in answers), None)
+    if name:
+        return f"{answers[f'{name}_reference']:.2%} -> {answers[name]:.2%}"
     if "chrf" in answers:
         return f"chrF {answers['chrf_reference']:.2f} -> {answers['chrf']:.2f}"
-    name = next((n for n in ("accuracy", "span_f1") if n in answers), None)
-    return f"{answers[f'{name}_reference']:.2%} -> {answers[name]:.2%}" if name else "no labels"
+    if "mean_absolute_error" in answers:
+        return f"error {answers['mean_absolute_error_reference']:.3f} -> {answers['mean_absolute_error']:.3f}"
+    return "no labels"
 
 
 def cells(line: Row) -> list[str]:

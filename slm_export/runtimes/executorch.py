@@ -10,6 +10,7 @@ import numpy as np
 
 from slm_export.artifact import Artifact
 from slm_export.runtimes.fixed_cache import FixedCacheDecoder
+from slm_export.runtimes.padding import pad_to
 
 
 class Session:
@@ -32,17 +33,22 @@ class Session:
 
 
 class _Bounded:
-    """Refuses what the artifact's kernels would fail on one by one, or not at all."""
+    """Refuses what the artifact's kernels would fail on one by one, or not at all; pads where its shape is fixed."""
 
     def __init__(self, session: Any, artifact: Artifact) -> None:
         self._session, self._largest = session, (artifact.batch or 1, artifact.max_length)
+        self._fixed = all(isinstance(size, int) for spec in artifact.inputs for size in spec.shape)
+        self._fill = {"input_ids": artifact.pad_id}
 
     def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
         shape = next(iter(inputs.values())).shape
         if shape[0] > self._largest[0] or shape[1] > self._largest[1]:
             raise ValueError(f"the artifact takes at most {list(self._largest)}, not {list(shape)}")
+        if self._fixed:
+            rows, length = self._largest
+            inputs = {k: pad_to(v, rows=rows, length=length, fill=self._fill.get(k, 0)) for k, v in inputs.items()}
         outputs: dict[str, Any] = self._session.run(inputs)
-        return outputs
+        return {name: value[: shape[0]] for name, value in outputs.items()}
 
 
 def open(path: Path, artifact: Artifact) -> Any:

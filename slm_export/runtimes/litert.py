@@ -9,6 +9,7 @@ import numpy as np
 
 from slm_export.artifact import Artifact
 from slm_export.runtimes.fixed_cache import FixedCacheDecoder
+from slm_export.runtimes.padding import pad_to
 
 
 class Session:
@@ -30,13 +31,11 @@ class Session:
         bucket, name = fitting[0]
         if name not in self._runners:
             self._runners[name] = self._interpreter.get_signature_runner(name)
-        padded = {k: self._padded(k, v, bucket) for k, v in inputs.items()}
+        padded = {
+            k: pad_to(v.astype(np.int32), rows=self._batch, length=bucket, fill=self._fill.get(k, 0))
+            for k, v in inputs.items()
+        }
         return {k: np.array(v[:rows]) for k, v in self._runners[name](**padded).items()}
-
-    def _padded(self, name: str, value: Any, bucket: int) -> Any:
-        full = np.full((self._batch, bucket), self._fill.get(name, 0), np.int32)
-        full[: value.shape[0], : value.shape[1]] = value
-        return full
 
 
 def open(path: Path, artifact: Artifact) -> Any:

@@ -87,17 +87,28 @@ def _generate(decoder: Any, job: ExecuteJob, progress: Callable[[str, int, int],
 
 def _run(session: Any, job: ExecuteJob, batch: Sequence[Tokens]) -> list[Array]:
     """Each sample's matrix from one call; ValueError if an output is missing, or of another type or another shape."""
-    width = max(len(tokens.input_ids) for tokens in batch)
-    ids = np.full((len(batch), width), job.artifact.pad_id, np.int64)
-    mask = np.zeros((len(batch), width), np.int64)
-    for row, tokens in enumerate(batch):
-        length = len(tokens.input_ids)
-        ids[row, :length], mask[row, :length] = tokens.input_ids, 1
-    outputs = session.run({"input_ids": ids, "attention_mask": mask})
+    outputs = session.run(_feed(job.artifact, batch))
     task = tasks.get(job.task)
     for name, dimensions in task.OUTPUTS.items():
         _require(outputs, name, rows=len(batch), rank=len(dimensions))
     return [task.cut(outputs, row, tokens) for row, tokens in enumerate(batch)]
+
+
+def _feed(artifact: Artifact, batch: Sequence[Tokens]) -> dict[str, Any]:
+    """{input: int64 [samples, longest]}, padded."""
+    width = max(len(tokens.input_ids) for tokens in batch)
+    fill = {"input_ids": artifact.pad_id}
+    feed = {i.name: np.full((len(batch), width), fill.get(i.name, 0), np.int64) for i in artifact.inputs}
+    for row, tokens in enumerate(batch):
+        length = len(tokens.input_ids)
+        values: dict[str, Any] = {
+            "input_ids": tokens.input_ids,
+            "attention_mask": 1,
+            "token_type_ids": tokens.token_type_ids or 0,
+        }
+        for name, array in feed.items():
+            array[row, :length] = values[name]
+    return feed
 
 
 def _require(outputs: dict[str, Any], name: str, *, rows: int, rank: int) -> None:

@@ -1,7 +1,26 @@
 """Sources: what the user points at, described without loading it, and loaded as the float32 reference."""
 
+from __future__ import annotations
+
+from slm_export.errors import UsageError
+from slm_export.sources import huggingface, pytorch
 from slm_export.sources.hub import Location, resolve
-from slm_export.sources.huggingface import SourceInfo, describe
+from slm_export.sources.huggingface import SourceInfo
 from slm_export.sources.reference import Reference, load
 
 __all__ = ["Location", "Reference", "SourceInfo", "describe", "load", "resolve"]
+
+
+def describe(
+    location: Location, *, name: str | None = None, task: str | None = None, base: str | None = None
+) -> SourceInfo:
+    """What the source says of itself, weights unread; raises as its kind's `describe` does.
+
+    Raises UsageError if a factory is given a task or a base: model.json names the task.
+    """
+    if not location.factory:
+        return huggingface.describe(location, name=name, task=task, base=base)
+    given = [flag for flag, value in (("--task", task), ("--base", base)) if value is not None]
+    if given:
+        raise UsageError(f"{given[0]} says nothing of {location.factory}", next_step="its model.json names the task")
+    return pytorch.describe(location, name=name)

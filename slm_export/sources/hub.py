@@ -1,12 +1,13 @@
-"""Where a model is: a local directory, or a hub id that is downloaded first."""
+"""Where a model is: a local directory, a hub id that is downloaded first, or a factory with a directory of weights."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from slm_export.errors import DependencyError, InputError, first_line
+from slm_export.errors import DependencyError, InputError, UsageError, first_line
 from slm_export.records import record
+from slm_export.sources.plain_model import FACTORY
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "README.md"]
@@ -17,14 +18,24 @@ class Location:
     path: Path
     hub_id: str | None = None
     revision: str | None = None  # the commit
+    factory: str | None = None  # "module:factory"; `path` holds the weights
 
 
-def resolve(model: str, *, revision: str | None = None) -> Location:
-    """The local directory of `model`, downloaded first if it is a hub id and no such directory exists.
+def resolve(model: str, *, revision: str | None = None, weights: str | None = None) -> Location:
+    """The local directory of `model`, downloaded first if it is a hub id and no such directory exists; of
+    module:factory the directory `weights`.
 
-    Raises InputError if it is neither, or cannot be downloaded; DependencyError if huggingface_hub is not installed.
+    Raises InputError if it is neither, or cannot be downloaded; UsageError if a factory has no weights, or something
+    else has; DependencyError if huggingface_hub is not installed.
     """
     path = Path(model).expanduser()
+    if FACTORY.fullmatch(model) and not path.exists():
+        return _with_weights(model, weights)
+    if weights is not None:
+        raise UsageError(
+            f"--weights {weights} goes with a factory, and {model} is none",
+            next_step="name the model as module:factory, or leave --weights out",
+        )
     if path.is_dir():
         return Location(path=path)
     if path.exists():
@@ -32,6 +43,18 @@ def resolve(model: str, *, revision: str | None = None) -> Location:
     if not _HUB_ID.fullmatch(model):
         raise InputError(f"there is no directory {model}", next_step="check the path")
     return _download(model, revision)
+
+
+def _with_weights(factory: str, weights: str | None) -> Location:
+    if weights is None:
+        raise UsageError(
+            f"{factory} names a factory, and no weights for it are given",
+            next_step="give --weights DIR, which holds model.safetensors, tokenizer.json and model.json",
+        )
+    path = Path(weights).expanduser()
+    if not path.is_dir():
+        raise InputError(f"there is no directory {weights}", where="--weights", next_step="check the path")
+    return Location(path=path, factory=factory)
 
 
 def _download(hub_id: str, revision: str | None) -> Location:

@@ -12,10 +12,13 @@ from typing import Any
 
 from slm_export.errors import InputError
 from slm_export.records import record
-from slm_export.sources import sentence_transformers
+from slm_export.sources import adapters, heads, sentence_transformers
+from slm_export.sources.adapters import Adapter
+from slm_export.sources.files import sha256
 from slm_export.sources.hub import Location
+from slm_export.sources.plain_model import PlainModel
 from slm_export.sources.sentence_transformers import EmbeddingHead
-from slm_export.tasks import GENERATING, HEADS, get
+from slm_export.tasks import LABELLED
 from slm_export.tasks.encoder import POSITIONS_AFTER_PAD
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -48,47 +51,73 @@ class SourceInfo:
     task: str
     labels: tuple[str, ...]
     max_positions: int | None
+    forced: bool = False  # the user named the task: a head that it does not need is left out
     embedding: EmbeddingHead | None = None  # of a sentence-transformers directory
+    mask_token: str | None = None
+    tokenizer_path: str
+    adapter: Adapter | None = None  # merged into the model at `path`, its base
+    plain: PlainModel | None = None  # of module:factory
     license: str | None
     sha256: str
     files: dict[str, str]  # file name -> SHA-256
 
 
-def describe(location: Location, *, name: str | None = None) -> SourceInfo:
+def describe(
+    location: Location, *, name: str | None = None, task: str | None = None, base: str | None = None
+) -> SourceInfo:
     """Read what the directory holds without loading weights.
 
-    Raises InputError if it is no model slm-export can export: pickled weights, custom code, an unknown head, no
-    tokenizer, a config that is not JSON.
+    `task` is what the user says it does; `base` where the base of an adapter is. Raises InputError if it is no model
+    slm-export can export: pickled weights, custom code, an unknown head, no tokenizer, a config that is not JSON, an
+    adapter without its base.
     """
-    path = location.path
-    config = _config(path)
+    adapter = adapters.read(location.path, base) if adapters.is_one(location.path) else None
+    path = Path(adapter.base) if adapter else location.path
+    config = _config(path) | (adapters.own_config(location.path) if adapter else {})
     _refuse_custom_code(path, config)
     _refuse_missing_weights(path)
-    if not any((path / f).is_file() for f in TOKENIZER_FILES if f not in ("tokenizer_config.json",)):
-        raise InputError(
-            f"{path} holds no tokenizer",
-            why=f"none of {', '.join(TOKENIZER_FILES[:4])} ... is there",
-            next_step="save it beside the model: tokenizer.save_pretrained(directory)",
-        )
+    tokenizer = _tokenizer_path(location.path, path)
     architecture = (config.get("architectures") or ["none"])[0]
-    head = sentence_transformers.read_head(path) if sentence_transformers.is_one(path) else None
-    task = "feature-extraction" if head else _task(path, config, architecture)
-    files = _hashes(path)
+    wanted = task or (adapter.task if adapter else None)
+    found = heads.find(path, config, architecture, wanted)
+    head = sentence_transformers.read_head(path) if found == "feature-extraction" else None
+    files = _hashes(path) if adapter is None else adapters.hashes(location.path) | _under("base", _hashes(path))
     lengths = [n for n in (_positions(config), head and head.max_tokens) if n]
     return SourceInfo(
-        kind="huggingface",
-        name=name or _name(location.hub_id or str(path.resolve())),
+        kind="huggingface" if adapter is None else "peft",
+        name=name or name_of(location.hub_id or str(location.path.resolve())),
         path=str(path.resolve()),
         hub_id=location.hub_id,
         revision=location.revision,
         architecture=architecture,
-        task=task,
-        labels=() if head or task in GENERATING else _labels(path, config),
+        task=found,
+        labels=heads.labels(path, config) if found in LABELLED else (),
         max_positions=min(lengths, default=None),
+        forced=wanted is not None,
         embedding=head,
-        license=_license(path),
+        mask_token=heads.mask_token(tokenizer) if found == "fill-mask" else None,
+        tokenizer_path=str(tokenizer.resolve()),
+        adapter=adapter,
+        license=_license(location.path) or _license(path),
         sha256=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
         files=files,
+    )
+
+
+def _under(folder: str, hashes: dict[str, str]) -> dict[str, str]:
+    return {f"{folder}/{name}": digest for name, digest in hashes.items()}
+
+
+def _tokenizer_path(*folders: Path) -> Path:
+    """The first folder that holds a tokenizer: an adapter's own comes before its base's."""
+    needed = [f for f in TOKENIZER_FILES if f != "tokenizer_config.json"]
+    for folder in folders:
+        if any((folder / f).is_file() for f in needed):
+            return folder
+    raise InputError(
+        f"{folders[0]} holds no tokenizer",
+        why=f"none of {', '.join(TOKENIZER_FILES[:4])} ... is there",
+        next_step="save it beside the model: tokenizer.save_pretrained(directory)",
     )
 
 
@@ -133,38 +162,6 @@ def _refuse_missing_weights(path: Path) -> None:
     raise InputError(f"{path} holds no weights", why="there is no *.safetensors file in it")
 
 
-def _task(path: Path, config: dict[str, Any], architecture: str) -> str:
-    task = next((task for suffix, task in HEADS.items() if architecture.endswith(suffix)), None)
-    if task is None:
-        raise InputError(
-            f"{architecture} in {path} is no model slm-export can export yet",
-            where="config.json: architectures",
-            why=f"it exports {', '.join('*' + h for h in HEADS)}",
-            next_step="fine-tune one of these heads, or wait for this head's release",
-        )
-    if task in GENERATING:
-        _refuse_other_families(path, config, task)
-        return task
-    problem = config.get("problem_type")
-    if problem not in (None, "single_label_classification") or len(config.get("id2label") or {}) == 1:
-        kind = (problem or "regression").replace("_", " ")
-        raise InputError(
-            f"{path} is a {kind} model; only one label per text is exported so far",
-            where="config.json: problem_type",
-        )
-    return task
-
-
-def _refuse_other_families(path: Path, config: dict[str, Any], task: str) -> None:
-    families = get(task).FAMILIES
-    if config.get("model_type") not in families:
-        raise InputError(
-            f"{path} is an encoder-decoder of a family slm-export cannot export yet: {config.get('model_type')}",
-            where="config.json: model_type",
-            why=f"it exports {', '.join(families)}",
-        )
-
-
 def _positions(config: dict[str, Any]) -> int | None:
     """How many tokens the model has positions for: RoBERTa's first ones belong to padding."""
     table: int | None = config.get("max_position_embeddings")
@@ -173,21 +170,7 @@ def _positions(config: dict[str, Any]) -> int | None:
     return table
 
 
-def _labels(path: Path, config: dict[str, Any]) -> tuple[str, ...]:
-    table = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    try:
-        by_id = {int(k): str(v) for k, v in table.items()}
-    except (ValueError, AttributeError) as err:
-        raise InputError(f"{path}/config.json: id2label is not a map of numbers to names", where="id2label") from err
-    if sorted(by_id) != list(range(len(by_id))):
-        missing = sorted(set(range(len(by_id))) - set(by_id))
-        raise InputError(f"{path}/config.json: id2label skips number {missing[0]}", where="id2label")
-    if len(set(by_id.values())) < len(by_id):
-        raise InputError(f"{path}/config.json: id2label gives two labels the same name", where="id2label")
-    return tuple(by_id[i] for i in range(len(by_id)))
-
-
-def _name(path: str) -> str:
+def name_of(path: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.rpartition("/")[2]).strip("-.")
     return name or "model"
 
@@ -202,11 +185,6 @@ def _hashes(path: Path) -> dict[str, str]:
     }
     names |= {p.relative_to(path).as_posix() for p in path.glob("*_*/*") if p.name in EMBEDDING_PARTS}
     return {n: sha256(path / n) for n in sorted(names) if (path / n).is_file()}
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _license(path: Path) -> str | None:

@@ -9,13 +9,16 @@ from typing import Any
 from slm_export import tasks
 from slm_export.errors import InputError, first_line
 from slm_export.records import record
+from slm_export.sources import adapters
 from slm_export.sources.huggingface import SourceInfo
+from slm_export.sources.plain_model import PlainModel
 from slm_export.sources.sentence_transformers import EmbeddingHead
 
 
 @record
 class Reference:
-    """A loaded source. `module` is the transformers model, `tokenizer` its own tokenizer with nothing changed."""
+    """A loaded source. `module` is the transformers model or a PlainClassifier, `tokenizer` its own tokenizer with
+    nothing changed."""
 
     module: Any
     tokenizer: Any
@@ -24,31 +27,15 @@ class Reference:
     max_length: int  # tokens; longer texts are truncated
     pad_id: int
 
-    def token_counts(self, texts: list[str]) -> list[int]:
-        """Length of each text in tokens before truncation."""
-        return [len(ids) for ids in self.tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
-
 
 def load(info: SourceInfo, *, max_length: int) -> Reference:
-    """Load the float32 reference and its tokenizer. Never opens a socket and never runs the model's own code.
+    """Load the float32 reference and its tokenizer. Never opens a socket, and runs no code that comes with a model but
+    that of a factory the user named.
 
-    Raises InputError if transformers cannot load it, or weights and config disagree.
+    Raises InputError if it cannot be loaded, or weights and config disagree.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
-    import torch
-    import transformers
-
-    auto_class = getattr(transformers, tasks.get(info.task).AUTO_CLASS)
-    try:
-        module, report = auto_class.from_pretrained(
-            info.path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, attn_implementation="eager"
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(info.path)
-    except Exception as err:  # transformers raises OSError, ValueError, KeyError, safetensors and torch errors here
-        raise InputError(f"transformers cannot load {info.path}", where=first_line(err)) from err
-    _refuse_disagreement(info, report)
-    if info.embedding is not None:
-        module = _embedder(info, info.embedding, module)
+    module, tokenizer = _load_plain(info, info.plain) if info.plain else _load_huggingface(info)
     return Reference(
         module=module.eval().requires_grad_(False),
         tokenizer=tokenizer,
@@ -57,6 +44,51 @@ def load(info: SourceInfo, *, max_length: int) -> Reference:
         max_length=max_length,
         pad_id=_check_tokenizer(info, module, tokenizer),
     )
+
+
+def _load_plain(info: SourceInfo, plain: PlainModel) -> tuple[Any, Any]:
+    from slm_export.sources import factory
+
+    return factory.load(info, plain)
+
+
+def _load_huggingface(info: SourceInfo) -> tuple[Any, Any]:
+    import torch
+    import transformers
+
+    auto_class = getattr(transformers, tasks.get(info.task).AUTO_CLASS)
+    try:
+        with adapters.base_alone(info) as path:
+            module, report = auto_class.from_pretrained(
+                path,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                attn_implementation="eager",
+                **_overrides(info),
+            )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(info.tokenizer_path)
+    except Exception as err:  # transformers raises OSError, ValueError, KeyError, safetensors and torch errors here
+        raise InputError(f"transformers cannot load {info.path}", where=first_line(err)) from err
+    _refuse_disagreement(info, report, brought=adapters.saved_modules(info.adapter) if info.adapter else set())
+    if info.adapter is not None:
+        module = adapters.merge(module, info)
+    if info.embedding is not None:
+        module = _embedder(info, info.embedding, module)
+    elif info.task == "feature-extraction/hidden-states":
+        module.pooler = None  # makes nothing of the hidden states
+    return module, tokenizer
+
+
+def _overrides(info: SourceInfo) -> dict[str, Any]:
+    """What an adapter's head needs of its base's config."""
+    if info.adapter is None:
+        return {}
+    overrides: dict[str, Any] = {"ignore_mismatched_sizes": True}
+    if info.labels:
+        overrides["id2label"] = dict(enumerate(info.labels))
+        overrides["label2id"] = {name: i for i, name in enumerate(info.labels)}
+    return overrides
 
 
 def _embedder(info: SourceInfo, head: EmbeddingHead, module: Any) -> Any:
@@ -74,10 +106,18 @@ _DISAGREEMENTS = {
 }
 
 
-def _refuse_disagreement(info: SourceInfo, report: dict[str, Any]) -> None:
+# Parts that pretraining leaves in checkpoints, and that the task's model has no use for.
+_LEFT_OVER = ("pooler.", "cls.seq_relationship.")
+
+
+def _refuse_disagreement(info: SourceInfo, report: dict[str, Any], *, brought: set[str]) -> None:
+    """`brought` are tensors that an adapter brings."""
+    headless = info.task.startswith("feature-extraction")
     for kind, why in _DISAGREEMENTS.items():
-        names = sorted(str(k[0] if isinstance(k, tuple) else k) for k in report.get(kind) or [])
-        if info.embedding is not None:
+        names = sorted({str(k[0] if isinstance(k, tuple) else k) for k in report.get(kind) or []} - brought)
+        if kind == "unexpected_keys":
+            names = [] if info.forced else [n for n in names if not any(part in n for part in _LEFT_OVER)]
+        if headless:
             names = [n for n in names if not n.startswith("pooler.")]
         if names:
             more = f" and {len(names) - 1} more tensors" if len(names) > 1 else ""

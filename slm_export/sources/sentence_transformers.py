@@ -50,7 +50,19 @@ def is_one(path: Path) -> bool:
 
 
 def read_head(path: Path) -> EmbeddingHead:
-    """Raises InputError for a module, a pooling or an activation that cannot be exported."""
+    """Raises InputError for a module, a pooling or an activation that cannot be exported, and for damaged files."""
+    try:
+        return _read_head(path)
+    except (KeyError, TypeError, AttributeError, ValueError) as err:
+        raise InputError(
+            f"{path} is no sentence-transformers directory that can be read",
+            where=f"{type(err).__name__}: {err}",
+            why="modules.json lists steps with type and path, and each step's config.json its sizes",
+            next_step="save the model again with sentence-transformers",
+        ) from err
+
+
+def _read_head(path: Path) -> EmbeddingHead:
     pooling, normalize, dense = "", False, []
     for step in _json(path / "modules.json")[1:]:
         kind, folder = str(step["type"]).rpartition(".")[2], str(step["path"])

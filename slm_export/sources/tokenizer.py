@@ -16,19 +16,19 @@ KEPT = (
 )  # fmt: skip
 
 
-def write_tokenizer(reference: Reference, folder: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
+def write_tokenizer(reference: Reference, folder: Path, *, strategy: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Write tokenizer/tokenizer.json and tokenizer_config.json below `folder`.
 
     Gives their paths, and what the manifest says of truncation and padding. A source's tokenizer.json may carry the
-    truncation of some training run; the bundle's truncates at the artifact's own maximum and pads nothing, because
-    how far to pad depends on the artifact.
+    truncation of some training run; the bundle's truncates at the artifact's own maximum (of a pair what `strategy`
+    says) and pads nothing, because how far to pad depends on the artifact.
     """
     target = folder / "tokenizer"
     target.mkdir(parents=True, exist_ok=True)
     tokenizer = reference.tokenizer
     side = getattr(tokenizer, "truncation_side", "right")
     backend = tokenizer.backend_tokenizer
-    backend.enable_truncation(max_length=reference.max_length, direction=side)
+    backend.enable_truncation(max_length=reference.max_length, direction=side, strategy=strategy)
     backend.no_padding()
     backend.save(str(target / "tokenizer.json"), pretty=False)
     config = {k: v for k, v in sorted(_config(tokenizer).items()) if k in KEPT}
@@ -36,7 +36,7 @@ def write_tokenizer(reference: Reference, folder: Path) -> tuple[tuple[str, ...]
     text = json.dumps(config, indent=1, ensure_ascii=False, default=str) + "\n"
     (target / "tokenizer_config.json").write_text(text, encoding="utf-8")
     facts = {
-        "truncation": {"max_length": reference.max_length, "side": side},
+        "truncation": {"max_length": reference.max_length, "side": side, "strategy": strategy},
         "padding": {"applied": False, "side": "right", "pad_id": reference.pad_id},
     }
     return ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"), facts

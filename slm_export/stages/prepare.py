@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,7 @@ from slm_export.quantplan import QuantPlan
 from slm_export.records import from_json, record, to_json, write_json
 from slm_export.sources import Reference, SourceInfo
 from slm_export.sources.tokenizer import write_tokenizer
+from slm_export.tasks.encoder import SEGMENTS, takes_segments
 
 Progress = Callable[[str, int, int], None]
 
@@ -51,6 +53,7 @@ class Prepared:
     """What the stage leaves in its folder: plans, integers, token ids, and the outputs artifacts are compared with."""
 
     plans: dict[str, QuantPlan]
+    inputs: tuple[str, ...]  # what the exported graph takes, in order
     pad_id: int
     tokenizer_files: tuple[str, ...]
     tokenizer: dict[str, Any]
@@ -64,9 +67,9 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     task = tasks.get(job.source.task)
     progress("loading the reference", 0, 1)
     reference = sources.load(job.source, max_length=job.max_length)
-    tokenizer_files, tokenizer = write_tokenizer(reference, folder)
+    tokenizer_files, tokenizer = write_tokenizer(reference, folder, strategy=task.TRUNCATION)
     samples = job.evaluation.samples
-    tokens: Sequence[Tokens] = task.tokenize(reference.tokenizer, samples, job.max_length)
+    tokens: Sequence[Tokens] = _tokens(task, reference, samples, job.max_length)
     _require_same_tokens(task, folder, samples, tokens)
 
     shapes: Sequence[Tokens] = probes(reference, tokens)
@@ -95,14 +98,21 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         save_outputs(folder / f"weights-only-{format}.npz", eager.outputs(plan.weights_only()))
     prepared = Prepared(
         plans=made,
+        inputs=(*task.INPUTS, *([SEGMENTS] if any(t.token_type_ids for t in tokens) else [])),
         pad_id=reference.pad_id,
         tokenizer_files=tokenizer_files,
         tokenizer=tokenizer,
-        calibration=_calibration_manifest(job, reference),
+        calibration=_calibration_manifest(job, task, reference),
         generation=rules,
     )
     result: dict[str, Any] = to_json(prepared)
     return result
+
+
+def _tokens(task: ModuleType, reference: Reference, samples: Sequence[Sample], max_length: int | None) -> list[Tokens]:
+    """The samples as the model takes them: without segment ids where it knows none."""
+    made: list[Tokens] = task.tokenize(reference.tokenizer, samples, max_length)
+    return made if takes_segments(reference.module) else [replace(t, token_type_ids=None) for t in made]
 
 
 def _rules(task: ModuleType, reference: Reference) -> Rules | None:
@@ -194,7 +204,7 @@ def _harm(
     return activation_harm(
         Compressed(module=reference.module, plan=plan, tensors=tensors),
         task,
-        task.tokenize(reference.tokenizer, job.calibration.samples, job.max_length),
+        _tokens(task, reference, job.calibration.samples, job.max_length),
         granularity=granularity,
         progress=lambda done, total: progress("measuring what activations cost each layer", done, total),
     )
@@ -218,8 +228,8 @@ class _Eager:
         return self._known[key]
 
 
-def _calibration_manifest(job: PrepareJob, reference: Reference) -> dict[str, Any] | None:
+def _calibration_manifest(job: PrepareJob, task: ModuleType, reference: Reference) -> dict[str, Any] | None:
     if job.calibration is None:
         return None
-    counts = reference.token_counts([s.text for s in job.calibration.samples])
+    counts = [len(t.input_ids) for t in _tokens(task, reference, job.calibration.samples, None)]
     return calibration.manifest(job.calibration, counts, max_length=job.max_length)

@@ -1,12 +1,16 @@
 """Tasks: for each, the graph that is exported, what goes in, what comes out, the answer, and how answers are compared.
 
-Each module has
+A task's name is Optimum's; behind a slash, where its heads answer differently, the kind of head. Each module has
 
     AUTO_CLASS                                transformers' class that loads such a model
-    SAMPLES                                   what its data files hold: a kind of calibration/samples.py
+    SAMPLES                                   what its data files hold: a kind of calibration/kinds.py
+    MOST_SAMPLES                              how many rows of the evaluation file judge; None: all
+    TRUNCATION                                which of a pair's texts is cut: "longest_first", "only_second"
     INPUTS, OUTPUTS                           {name: dimensions}, in the order of a .pte's arguments
+    GOLDEN_COLUMNS                            how many columns of an output golden vectors keep; None: all
     graph(module)                             the torch module that exporters lower
-    tokenize(tokenizer, samples, max_length)  -> Tokens of each sample
+    run(module, tokens, progress=)            -> the reference's matrices, eager and unpadded
+    tokenize(tokenizer, samples, max_length)  -> Tokens of each sample; None: not truncated
     retokenize(tokenizer, sample)             -> the ids that tokenizer.json alone gives
     cut(outputs, row, tokens)                 -> the matrix [rows, width] that is the sample's, without padding
     TOLERATED_HARM                            how much of it activations may do before some get a finer granularity
@@ -34,18 +38,33 @@ from types import ModuleType
 
 TASKS = {
     "text-classification": "slm_export.tasks.text_classification",
+    "text-classification/multi-label": "slm_export.tasks.multi_label",
+    "text-classification/regression": "slm_export.tasks.regression",
     "token-classification": "slm_export.tasks.token_classification",
+    "question-answering": "slm_export.tasks.question_answering",
+    "fill-mask": "slm_export.tasks.fill_mask",
     "feature-extraction": "slm_export.tasks.feature_extraction",
+    "feature-extraction/hidden-states": "slm_export.tasks.hidden_states",
     "text2text-generation": "slm_export.tasks.text2text_generation",
 }
 GENERATING = frozenset({"text2text-generation"})  # an encoder and a decoder: several graphs, and generation.Rules
 HEADS = {  # the end of an architecture's name -> task
     "ForSequenceClassification": "text-classification",
     "ForTokenClassification": "token-classification",
+    "ForQuestionAnswering": "question-answering",
+    "ForMaskedLM": "fill-mask",
     "ForConditionalGeneration": "text2text-generation",
     "MTModel": "text2text-generation",
+    "Model": "feature-extraction",
 }
+LABELLED = ("text-classification", "text-classification/multi-label", "token-classification")
 
 
 def get(task: str) -> ModuleType:
     return importlib.import_module(TASKS[task])
+
+
+def split(task: str) -> tuple[str, str | None]:
+    """Optimum's name, and the kind of head if the task names one."""
+    name, _, head = task.partition("/")
+    return name, head or None

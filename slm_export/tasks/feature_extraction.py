@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from slm_export.metrics import cosine, wilson_interval
-from slm_export.outputs import Array, Matrices, Tokens, all_rows
+from slm_export.outputs import Array, Tokens, all_rows
 from slm_export.records import to_json
 from slm_export.tasks import encoder
 from slm_export.tasks.measured import Judged, Measured
 
 AUTO_CLASS = "AutoModel"
-SAMPLES = "text"
+SAMPLES = "single text"
+MOST_SAMPLES = None
+TRUNCATION = "longest_first"
 TOLERATED_HARM = 1e-3
 INPUTS = encoder.INPUTS
-tokenize, retokenize = encoder.tokenize, encoder.retokenize
 OUTPUTS = {"sentence_embedding": ("batch", "width")}
-
-
-def graph(module: Any) -> Any:
-    """(input_ids, attention_mask) to {"sentence_embedding": float32 [batch, width]}; see encoder.graph."""
-    return encoder.graph(module, tuple(OUTPUTS))
-
-
-def run(module: Any, tokens: Sequence[Tokens], *, progress: Callable[[int], None] | None = None) -> Matrices:
-    return encoder.run(module, tokens, tuple(OUTPUTS), cut, progress)
+GOLDEN_COLUMNS = None
+tokenize, retokenize = encoder.tokenize, encoder.retokenize
 
 
 def cut(outputs: dict[str, Array], row: int, tokens: Tokens) -> Array:
     return outputs["sentence_embedding"][row : row + 1]
+
+
+graph = partial(encoder.graph, outputs=tuple(OUTPUTS))
+run = partial(encoder.run, outputs=tuple(OUTPUTS), cut=cut)
 
 
 def harm(expected: Array, got: Array) -> float:
@@ -55,11 +54,16 @@ def settings(source: Any) -> dict[str, Any]:
 
 def measure(judged: Judged) -> Measured:
     """Share of samples whose nearest neighbour among the others, by cosine, is the reference's."""
-    before, after = (_neighbours(all_rows(m)) for m in (judged.before, judged.after))
-    same = int((before == after).sum())
+    return neighbour_agreement(all_rows(judged.before), all_rows(judged.after))
+
+
+def neighbour_agreement(before: Array, after: Array) -> Measured:
+    """Of vectors [samples, width]."""
+    nearest, found = _neighbours(before), _neighbours(after)
+    same = int((nearest == found).sum())
     return Measured(
-        answers={"neighbour_agreement": same / len(before)},
-        intervals={"neighbour_agreement": wilson_interval(same, len(before))},
+        answers={"neighbour_agreement": same / len(nearest)},
+        intervals={"neighbour_agreement": wilson_interval(same, len(nearest))},
         classes={},
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +16,14 @@ Answers = npt.NDArray[np.int64]
 
 @record
 class Judged:
-    """The reference's outputs and the artifact's for the same samples; `targets` are the label indices of each."""
+    """The reference's outputs and the artifact's for the same samples; `targets` are what the data says of each, as
+    calibration/labels.py gives it."""
 
     before: Matrices
     after: Matrices
     tokens: Sequence[Tokens]
     labels: tuple[str, ...]
-    targets: Sequence[Sequence[int]] | None
+    targets: Sequence[Sequence[Any]] | None
     said: Sequence[Sequence[int]] | None = None  # the artifact's own answers, token ids
     wanted: Sequence[str] | None = None  # the answers that a data file holds
     decode: Callable[[Sequence[int]], str] | None = None  # token ids to text
@@ -67,5 +69,5 @@ def best(rows: npt.NDArray[np.float32]) -> Answers:
 
 def lead(rows: npt.NDArray[np.float32]) -> float:
     """By how much the best value leads the second, in the row where it does so least."""
-    top = np.sort(rows, axis=1)[:, -2:]
+    top = np.partition(rows, -2, axis=1)[:, -2:] if rows.shape[1] > 1 else rows
     return float((top[:, -1] - top[:, 0]).min()) if rows.shape[1] > 1 else 0.0

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 AUTO_CLASS = "AutoModelForSeq2SeqLM"
 SAMPLES = "text-to-text"
+MOST_SAMPLES = None
+TRUNCATION = "longest_first"
 TOLERATED_HARM = 1.25e-4
 INPUTS = encoder.INPUTS
 OUTPUTS = {"logits": ("batch", "sequence", "vocabulary")}
+GOLDEN_COLUMNS = None
 FAMILIES = ("t5", "bart", "marian")  # those of seq2seq_graphs.py
 COMPARED = 15  # tokens of each step
 OTHER = -1  # the answer where the best token is none of them

@@ -1,36 +1,35 @@
-"""Text classification: a text to logits over labels; the answer is the label with the largest logit."""
+"""Text classification: a text, or a pair, to logits over labels; the answer is the label with the largest logit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from slm_export.metrics import accuracy, flips, kl_divergence, wilson_interval
-from slm_export.outputs import Array, Matrices, Tokens, all_rows
+from slm_export.outputs import Array, Tokens, all_rows
 from slm_export.tasks import encoder
 from slm_export.tasks.measured import Judged, Measured, best, by_class, lead
 
 AUTO_CLASS = "AutoModelForSequenceClassification"
 SAMPLES = "text"
+MOST_SAMPLES = None
+TRUNCATION = "longest_first"
 TOLERATED_HARM = 1.25e-4
 INPUTS = encoder.INPUTS
-tokenize, retokenize = encoder.tokenize, encoder.retokenize
 OUTPUTS = {"logits": ("batch", "labels")}
-
-
-def graph(module: Any) -> Any:
-    """(input_ids, attention_mask) to {"logits": float32 [batch, labels]}; see encoder.graph."""
-    return encoder.graph(module, tuple(OUTPUTS))
-
-
-def run(module: Any, tokens: Sequence[Tokens], *, progress: Callable[[int], None] | None = None) -> Matrices:
-    return encoder.run(module, tokens, tuple(OUTPUTS), cut, progress)
+GOLDEN_COLUMNS = None
+tokenize, retokenize = encoder.tokenize, encoder.retokenize
 
 
 def cut(outputs: dict[str, Array], row: int, tokens: Tokens) -> Array:
     return outputs["logits"][row : row + 1]
+
+
+graph = partial(encoder.graph, outputs=tuple(OUTPUTS))
+run = partial(encoder.run, outputs=tuple(OUTPUTS), cut=cut)
 
 
 def harm(expected: Array, got: Array) -> float:

@@ -6,7 +6,8 @@ is answered "O" (label 0 where there is none), by the reference as well as by th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,25 +22,21 @@ if TYPE_CHECKING:
 
 AUTO_CLASS = "AutoModelForTokenClassification"
 SAMPLES = "words"
+MOST_SAMPLES = None
+TRUNCATION = "longest_first"
 TOLERATED_HARM = 1.25e-4
 INPUTS = encoder.INPUTS
 OUTPUTS = {"logits": ("batch", "sequence", "labels")}
+GOLDEN_COLUMNS = None
 ABSENT = -1  # the position of a word that truncation cut off, or that has no token
 
 
-def graph(module: Any) -> Any:
-    """(input_ids, attention_mask) to {"logits": float32 [batch, sequence, labels]}; see encoder.graph."""
-    return encoder.graph(module, tuple(OUTPUTS))
-
-
-def run(module: Any, tokens: Sequence[Tokens], *, progress: Callable[[int], None] | None = None) -> Matrices:
-    return encoder.run(module, tokens, tuple(OUTPUTS), cut, progress)
-
-
-def tokenize(tokenizer: Any, samples: Sequence[Sample], max_length: int) -> list[Tokens]:
+def tokenize(tokenizer: Any, samples: Sequence[Sample], max_length: int | None) -> list[Tokens]:
     made = []
     for sample in samples:
-        encoded = tokenizer(list(sample.words), is_split_into_words=True, truncation=True, max_length=max_length)
+        encoded = tokenizer(
+            list(sample.words), is_split_into_words=True, truncation=max_length is not None, max_length=max_length
+        )
         first: dict[int, int] = {}
         for position, word in enumerate(encoded.word_ids()):
             if word is not None:
@@ -58,6 +55,10 @@ def cut(outputs: dict[str, Array], row: int, tokens: Tokens) -> Array:
     return outputs["logits"][row, : len(tokens.input_ids)]
 
 
+graph = partial(encoder.graph, outputs=tuple(OUTPUTS))
+run = partial(encoder.run, outputs=tuple(OUTPUTS), cut=cut)
+
+
 def harm(expected: Array, got: Array) -> float:
     """Mean KL divergence of the tokens' answers, nats."""
     return float(kl_divergence(expected, got).mean())
@@ -66,7 +67,8 @@ def harm(expected: Array, got: Array) -> float:
 def answer(matrix: Array, tokens: Tokens, labels: Sequence[str]) -> list[str]:
     tags = iter(best(_words(matrix, tokens)))
     outside = "O" if "O" in labels else labels[0]
-    found = [p != ABSENT for p in tokens.positions or range(len(matrix))]
+    positions = range(len(matrix)) if tokens.positions is None else tokens.positions
+    found = [p != ABSENT for p in positions]
     return [(labels[i] if (i := next(tags)) >= 0 else "NaN") if there else outside for there in found]
 
 

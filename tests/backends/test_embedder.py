@@ -7,6 +7,7 @@ import pytest
 
 from slm_export import readers
 from slm_export.records import read_json
+from tests import support
 from tests.conftest import Cli
 from tests.tiny import make_tiny_embedder, write_csv
 
@@ -33,6 +34,7 @@ def export(data, pooling, *flags):
     files = ["--calibration", "calibration.csv", "--eval", "eval.csv", "--max-length", 24, "--batch", 2]
     out = "-".join(map(str, ("dist", pooling, *flags)))
     Cli(data).ok(model, "--target", "linux-x86_64", *files, "-o", out, *flags)
+    support.note(data / out / f"model-{pooling}-linux-x86_64.run.json", family="bert", task="feature-extraction")
     return data / out / f"model-{pooling}-linux-x86_64"
 
 

@@ -11,6 +11,7 @@ from slm_export import runtimes
 from slm_export.artifact import Artifact
 from slm_export.generation import follow, generate
 from slm_export.records import from_json, read_json
+from tests import support
 from tests.conftest import Cli
 from tests.tiny_seq2seq import EOS, FAMILIES, make_tiny_seq2seq, make_tokenizer, pairs, write_pairs
 
@@ -52,6 +53,8 @@ def bundles(models):
             data = ["--calibration", "calibration.csv", "--eval", "eval.csv", "--max-length", LONGEST]
             Cli(folder).ok("model", "--target", "linux-x86_64", *data, "--scheme", scheme, "-o", f"dist-{scheme}")
             made[family, scheme] = folder / f"dist-{scheme}" / "model-linux-x86_64"
+            run = folder / f"dist-{scheme}" / "model-linux-x86_64.run.json"
+            support.note(run, family=family, task="text2text-generation")
         return made[family, scheme]
 
     return make

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from slm_export.records import read_json, write_json
+from tests import support
 from tests.conftest import Cli
 from tests.tiny import make_tiny_tagger, write_tags
 
@@ -26,6 +27,7 @@ def bundle(request, tagger):
     data = ["--calibration", "calibration.jsonl", "--eval", "eval.jsonl", "--max-length", 24]
     out = f"dist-{request.param}"
     Cli(tagger).ok("model", "--target", "linux-x86_64", *data, "-o", out, "--scheme", request.param, "--batch", 2)
+    support.note(tagger / out / "model-linux-x86_64.run.json", family="bert", task="token-classification")
     return tagger / out / "model-linux-x86_64"
 
 

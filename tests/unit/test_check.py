@@ -33,6 +33,7 @@ def judge(artifact, *, format="onnx", scheme="w8a8-dynamic", twin=None):
         task="text-classification",
         labels=tuple("abcd"),
         targets=None,
+        slices=ROWS * (None,),
         tokens=ROWS * (Tokens(input_ids=(1, 2)),),
         lowering_rows=tuple(range(ROWS)),
         reference=good,

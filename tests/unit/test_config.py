@@ -55,6 +55,15 @@ def test_lengths_come_from_the_profile_but_never_exceed_the_model():
     assert shape.buckets == (16, 20)
 
 
+def test_unrolled_layers_get_a_shorter_default_and_two_lengths():
+    shape, origins = shapes(merge({}, {}), PROFILE, 512, unrolled=True)
+    assert shape.max_length == 64 and shape.buckets == (32, 64) and origins["max-length"].origin == "unrolled layers"
+    shape, origins = shapes(merge({"max-length": 128}, {}), PROFILE, 512, unrolled=True)
+    assert shape.max_length == 128 and shape.buckets == (64, 128) and origins["max-length"].origin == "flag"
+    shape, origins = shapes(merge({}, {}), PROFILE, 20, unrolled=True)
+    assert shape.max_length == 20 and shape.buckets == (20,) and origins["max-length"].origin == "model"
+
+
 def test_asking_for_more_than_the_model_has_is_an_error():
     with pytest.raises(UsageError, match="more than the model's 512 positions"):
         shapes(merge({"max-length": 513}, {}), PROFILE, 512)

@@ -86,13 +86,20 @@ def test_a_null_in_parquet_is_a_bad_row(tmp_path):
         ("d.csv", "text,text\na,b\n", "names column 'text' twice"),
         ("d.parquet", "nonsense", "is not a Parquet file"),
         ("d.csv", "a,b\n1,2\n", "has no column for the text"),
-        ("d.csv", "text,text_pair\na,b\n", "holds sentence pairs"),
     ],
 )
 def test_an_unusable_file_is_told(tmp_path, name, data, message):
     with pytest.raises(InputError) as caught:
         read_samples(write(tmp_path, name, data))
     assert message in str(caught.value)
+
+
+def test_pairs_are_refused_where_single_texts_are_wanted(tmp_path):
+    path = write(tmp_path, "d.csv", "text,text_pair\na,b\n")
+    assert [(s.text, s.pair) for s in read_samples(path).samples] == [("a", "b")]
+    assert [(s.text, s.pair) for s in read_samples(path, text_column="text").samples] == [("a", None)]
+    with pytest.raises(InputError, match="holds text pairs"):
+        read_samples(path, kind="single text")
 
 
 def test_missing_file_is_told(tmp_path):
@@ -121,14 +128,14 @@ def test_words_come_from_lists_white_space_and_conll(tmp_path):
         "d.conll": CONLL,
     }.items():
         sample = read_samples(write(tmp_path, name, text), kind="words").samples[0]
-        assert (sample.words, sample.tags, sample.text) == (("John", "sleeps"), ("B-PER", "O"), "John sleeps")
+        assert (sample.words, sample.labels, sample.text) == (("John", "sleeps"), ("B-PER", "O"), "John sleeps")
     second = read_samples(tmp_path / "d.conll", kind="words").samples[1]
     assert (second.line, second.words) == (7, ("Mary", "wakes"))
 
 
 def test_texts_without_tags_are_words_between_white_space(tmp_path):
     sample = read_samples(write(tmp_path, "a.txt", "John  sleeps\n"), kind="words").samples[0]
-    assert sample.words == ("John", "sleeps") and sample.tags is None
+    assert sample.words == ("John", "sleeps") and sample.labels is None
     assert targets([sample], ("O", "B-PER"), file="a.txt") is None
 
 
@@ -164,3 +171,56 @@ def test_labels_are_names_or_numbers_and_an_unknown_one_is_named(tmp_path):
         ids("cat", "dgo", "cow")
     assert "2 of 3 labels" in str(caught.value) and "d.jsonl:2: 'dgo'" in str(caught.value)
     assert "did you mean 'dog'?" in str(caught.value)
+
+
+def test_label_sets_are_lists_or_names_with_semicolons_between_them(tmp_path):
+    path = write(tmp_path, "d.csv", "text,labels\none,cat; dog\ntwo,\nthree,dog|cat\n")
+    samples = read_samples(path, kind="label set").samples
+    assert [s.labels for s in samples] == [("cat", "dog"), (), ("dog", "cat")]
+    assert targets(samples, ("cat", "dog"), file="d.csv") == ((0, 1), (), (1, 0))
+    path = write(tmp_path, "d.jsonl", json.dumps({"text": "one", "labels": [1]}))
+    assert targets(read_samples(path, kind="label set").samples, ("cat", "dog"), file="d.jsonl") == ((1,),)
+
+
+def test_scores_are_finite_numbers(tmp_path):
+    good = read_samples(write(tmp_path, "d.csv", "text,score\none,1.5\ntwo,-2\n"), kind="score").samples
+    assert targets(good, (), file="d.csv") == ((1.5,), (-2.0,))
+    for bad in ("high", "nan", "inf"):
+        with pytest.raises(InputError, match="1 bad row"):
+            read_samples(write(tmp_path, "d.csv", f"text,score\none,{bad}\n"), kind="score")
+
+
+def test_questions_come_from_rows_and_from_squads_layout(tmp_path):
+    asked = {"question": "who?", "context": "it was Ann", "answers": {"text": ["Ann"], "answer_start": [7]}}
+    rows = write(tmp_path, "d.jsonl", json.dumps(asked))
+    passage = {"context": "it was Ann", "qas": [{"question": "who?", "answers": [{"text": "Ann", "answer_start": 7}]}]}
+    squad = write(tmp_path, "d.json", json.dumps({"data": [{"title": "t", "paragraphs": [passage]}]}))
+    for path in (rows, squad):
+        (sample,) = read_samples(path, kind="question").samples
+        assert (sample.text, sample.pair, sample.answers) == ("who?", "it was Ann", ("Ann",))
+    with pytest.raises(InputError, match="has no column for the context"):
+        read_samples(write(tmp_path, "d.csv", "question\nwho?\n"), kind="question")
+    with pytest.raises(InputError, match="neither a list of objects"):
+        read_rows(write(tmp_path, "e.json", '{"a": 1}'))
+
+
+def test_a_text_without_a_mask_gets_one_and_always_the_same(tmp_path):
+    path = write(tmp_path, "d.txt", "the cat sat here\nyou [MASK] it\n")
+    first, second = read_samples(path, kind="masked", mask="[MASK]").samples
+    assert first.text.replace("[MASK]", first.label) == "the cat sat here" and first.label in (
+        "the",
+        "cat",
+        "sat",
+        "here",
+    )
+    assert (second.text, second.label) == ("you [MASK] it", None)
+    assert read_samples(path, kind="masked", mask="[MASK]").samples[0] == first
+    with pytest.raises(InputError, match="neither"):
+        read_samples(write(tmp_path, "e.txt", "...\n"), kind="masked", mask="[MASK]")
+
+
+def test_slices_are_values_of_a_column(tmp_path):
+    path = write(tmp_path, "d.csv", "text,lang\none,en\nzwei,\n")
+    assert [s.slice for s in read_samples(path, slice_column="lang").samples] == ["en", "(none)"]
+    with pytest.raises(InputError, match="has no column 'language'"):
+        read_samples(path, slice_column="language")

@@ -27,7 +27,7 @@ def test_readme_has_its_two_commands_first_and_ci_runs_the_second():
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
     assert [kind for kind, _ in blocks[:2]] == ["sh", "sh"]
     assert "slm-export examples/banking-intents --target android-arm64" in blocks[0][1]
-    assert blocks[1][1].rstrip().endswith("-m pytest")
+    assert "\n.venv/bin/python -m pytest" in blocks[1][1]
     assert "README.md" in (ROOT / ".ci/run").read_text() and "blocks[1]" in (ROOT / ".ci/run").read_text()
 
 

@@ -10,6 +10,7 @@ from slm_export.readers.facts import peak_bytes, scheme_of
         (set(), "fp32"),
         ({("float32", "float")}, "fp32"),
         ({("float16", "float")}, "fp16"),
+        ({("float16", "float"), ("float32", "float")}, "fp16"),
         ({("int8", "float")}, "w8"),
         ({("int8", "dynamic")}, "w8a8-dynamic"),
         ({("int8", "dynamic"), ("int8", "float")}, "w8a8-dynamic"),

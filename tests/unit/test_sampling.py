@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from slm_export.calibration import DataOptions, dataset, load
-from slm_export.calibration.samples import Sample
+from slm_export.calibration.kinds import Sample
 from slm_export.calibration.sampling import normalized, overlap, stratified
 from slm_export.errors import InputError
 

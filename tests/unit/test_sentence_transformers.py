@@ -60,3 +60,12 @@ def test_lower_casing_outside_the_tokenizer_is_refused(tmp_path):
     (tmp_path / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
     with pytest.raises(InputError, match="lower-cases texts outside"):
         read_head(tmp_path)
+
+
+@pytest.mark.parametrize("damaged", [{}, [{}, {"path": "x"}], ["a", "b"], [1, {"type": "x.Pooling"}], "text"])
+def test_damaged_files_are_told(tmp_path, damaged):
+    (tmp_path / "modules.json").write_text(json.dumps(damaged))
+    with pytest.raises(
+        InputError, match=r"sentence-transformers directory that can be read|cannot be exported|no Pool"
+    ):
+        read_head(tmp_path)

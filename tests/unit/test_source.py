@@ -59,9 +59,10 @@ def test_pickled_weights_are_refused_by_name(model):
         ({"architectures": ["BertForNextSentencePrediction"]}, "BertForNextSentencePrediction"),
         ({"architectures": []}, "none in"),
         ({"auto_map": {"AutoModel": "x.Y"}}, "needs its own Python code"),
-        ({"problem_type": "multi_label_classification"}, "is a multi label classification model"),
-        ({"problem_type": "regression"}, "is a regression model"),
-        ({"id2label": {"0": "value"}}, "is a regression model"),
+        ({"problem_type": "regression"}, "is a regression model with 2 outputs"),
+        ({"problem_type": "ranking"}, "is a ranking model"),
+        ({"architectures": ["BertForMaskedLM"]}, "names no mask token"),
+        ({"architectures": ["LlamaModel"], "model_type": "llama"}, "is no encoder whose hidden states"),
         ({"id2label": {"0": "a", "2": "b"}}, "id2label skips number 1"),
         ({"id2label": {"0": "a", "1": "a"}}, "gives two labels the same name"),
         ({"id2label": {"x": "a", "1": "b"}}, "not a map of numbers to names"),
@@ -97,3 +98,33 @@ def test_a_local_directory_is_itself_and_a_bad_path_is_told(model, tmp_path):
         resolve(str(tmp_path / "no" / "such" / "model"))
     with pytest.raises(InputError, match="is a file"):
         resolve(str(model / "config.json"))
+
+
+@pytest.mark.parametrize(
+    ("change", "task"),
+    [
+        ({}, "text-classification"),
+        ({"problem_type": "multi_label_classification"}, "text-classification/multi-label"),
+        ({"problem_type": "regression", "id2label": {"0": "score"}}, "text-classification/regression"),
+        ({"id2label": {"0": "score"}}, "text-classification/regression"),
+        ({"architectures": ["BertForTokenClassification"]}, "token-classification"),
+        ({"architectures": ["BertForQuestionAnswering"]}, "question-answering"),
+        ({"architectures": ["BertModel"], "model_type": "bert"}, "feature-extraction/hidden-states"),
+    ],
+)
+def test_the_task_is_what_the_config_says(model, change, task):
+    write_config(model, **change)
+    assert describe(Location(path=model)).task == task
+
+
+def test_the_task_can_be_forced(model):
+    write_config(model, architectures=[], model_type="bert")
+    assert describe(Location(path=model), task="text-classification").task == "text-classification"
+    assert describe(Location(path=model), task="feature-extraction").task == "feature-extraction/hidden-states"
+
+
+def test_the_mask_token_is_the_tokenizers(model):
+    write_config(model, architectures=["BertForMaskedLM"])
+    for token in ("[MASK]", {"content": "[MASK]", "lstrip": False}):
+        (model / "tokenizer_config.json").write_text(json.dumps({"mask_token": token}))
+        assert describe(Location(path=model)).mask_token == "[MASK]"

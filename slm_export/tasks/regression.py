@@ -1,0 +1,68 @@
+"""Regression: a text, or a pair, to one number, the logit itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from slm_export.outputs import Array, Tokens, all_rows
+from slm_export.tasks.measured import Judged, Measured
+from slm_export.tasks.text_classification import (
+    AUTO_CLASS,
+    GOLDEN_COLUMNS,
+    INPUTS,
+    MOST_SAMPLES,
+    OUTPUTS,
+    TRUNCATION,
+    cut,
+    graph,
+    retokenize,
+    run,
+    tokenize,
+)
+
+__all__ = [
+    "AUTO_CLASS", "GOLDEN_COLUMNS", "INPUTS", "MOST_SAMPLES", "OUTPUTS", "TRUNCATION",
+    "cut", "graph", "retokenize", "run", "tokenize",
+]  # fmt: skip
+SAMPLES = "score"
+TOLERATED_HARM = 1e-2
+
+
+def harm(expected: Array, got: Array) -> float:
+    """Mean absolute difference in standard deviations of the expected values."""
+    return float(np.abs(expected - got).mean() / _spread(expected))
+
+
+def _spread(values: Array) -> float:
+    """Standard deviation; 1 where all values are the same."""
+    return float(values.std()) or 1.0
+
+
+def answer(matrix: Array, tokens: Tokens, labels: Sequence[str]) -> None:
+    """There is none beside the number, which is the output."""
+
+
+def margin(matrix: Array, tokens: Tokens) -> float:
+    return 0.0
+
+
+def settings(source: Any) -> dict[str, Any]:
+    return {"problem_type": "regression"}
+
+
+def measure(judged: Judged) -> Measured:
+    """Mean difference to the reference's values in their standard deviations; with scores, the mean absolute error
+    before and after, and its increase in the same unit."""
+    before, after = all_rows(judged.before)[:, 0], all_rows(judged.after)[:, 0]
+    spread = _spread(before)
+    values = {"value_error_mean": float(np.abs(after - before).mean()) / spread}
+    if judged.targets is not None:
+        truth = np.array([t[0] for t in judged.targets], np.float32)
+        values["mean_absolute_error_reference"] = float(np.abs(before - truth).mean())
+        values["mean_absolute_error"] = float(np.abs(after - truth).mean())
+        increase = values["mean_absolute_error"] - values["mean_absolute_error_reference"]
+        values["error_increase"] = increase / spread
+    return Measured(answers=values, intervals={}, classes={})

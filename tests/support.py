@@ -1,0 +1,20 @@
+"""What the tests saw of each family, task, format and scheme, for docs/support.md."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+
+def note(run: Path, *, family: str, task: str = "text-classification") -> None:
+    """Keep what a run record says of each format, in the folder $SLM_EXPORT_SUPPORT; without it nothing."""
+    folder = os.environ.get("SLM_EXPORT_SUPPORT")
+    if not folder:
+        return
+    record = json.loads(run.read_text(encoding="utf-8"))
+    for made in record["formats"]:
+        cell = {"family": family, "task": task, "format": made["format"], "scheme": made["scheme"]}
+        error = (made["error"] or {}).get("what")
+        name = "-".join(cell.values()).replace("/", "_")
+        (Path(folder) / f"{name}.json").write_text(json.dumps({**cell, "failed": error}))
