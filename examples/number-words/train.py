@@ -2,8 +2,9 @@
 
     python train.py -o model
 
-Three minutes on two CPU cores. A T5 of 1.7 million parameters over a vocabulary of 48 words and digits, from random
-weights; beside the Hugging Face directory it writes calibration.csv and eval.csv, of numbers it was not trained on.
+Four minutes on one CPU core; all 500 evaluation numbers come out right. A T5 of 1.8 million parameters over a
+vocabulary of 43 words and digits, from random weights; beside the Hugging Face directory it writes calibration.csv and
+eval.csv, of numbers it was not trained on.
 """
 
 from __future__ import annotations
