@@ -9,16 +9,27 @@ from tests.conftest import Cli
 from tests.tiny import FAMILIES, make_tiny_model, write_csv
 
 FORMATS = ["executorch", "tflite", "onnx"]
-BESIDE_BERT = [family for family in FAMILIES if family not in ("bert", "mobilebert")]
+LIKE_BERT = ("distilbert", "electra", "roberta")  # layer by layer, so that one format tells most
+UNLIKE_BERT = ("albert", "deberta-v2", "modernbert")
+CASES = [
+    *((family, FORMATS) for family in UNLIKE_BERT),
+    *((family, ["onnx"]) for family in LIKE_BERT),
+    *(pytest.param(family, FORMATS, marks=pytest.mark.heavy) for family in LIKE_BERT),
+]
 
 
-@pytest.mark.parametrize("family", BESIDE_BERT)
-def test_a_family_answers_like_its_reference(family, cli):
+def test_every_family_is_tested():
+    assert {*LIKE_BERT, *UNLIKE_BERT, "bert", "mobilebert"} == set(FAMILIES)
+
+
+@pytest.mark.parametrize(("family", "formats"), CASES)
+def test_a_family_answers_like_its_reference(family, formats, cli):
     make_tiny_model(cli.folder / "model", family=family, seed=0)
     write_csv(cli.folder / "calibration.csv", seed=10, rows=60)
     write_csv(cli.folder / "eval.csv", seed=11, rows=120)
     data = ["--calibration", "calibration.csv", "--eval", "eval.csv", "--max-length", 24, "-o", "dist"]
-    cli.ok("model", "--target", "linux-x86_64", *data)
+    named = [part for format in formats for part in ("--format", format)]
+    cli.ok("model", "--target", "linux-x86_64", *data, *named)
     bundle = cli.folder / "dist/model-linux-x86_64"
     support.note(cli.folder / "dist/model-linux-x86_64.run.json", family=family)
     for report in read_json(bundle / "parity.json")["reports"]:
@@ -26,9 +37,10 @@ def test_a_family_answers_like_its_reference(family, cli):
     for artifact in read_json(bundle / "manifest.json")["artifacts"]:
         facts = readers.get(bundle / artifact["path"]).read(bundle / artifact["path"])
         assert facts.scheme == "w8a8-dynamic" and artifact["layers_carried"] > 3
-    assert [a["format"] for a in read_json(bundle / "manifest.json")["artifacts"]] == FORMATS
+    assert [a["format"] for a in read_json(bundle / "manifest.json")["artifacts"]] == formats
 
 
+@pytest.mark.heavy
 def test_mobilebert_is_refused_in_int8_tflite_only(cli):
     """Its NoNorm is a product, which litert-torch folds into the Linear before it: other weights than ours."""
     make_tiny_model(cli.folder / "model", family="mobilebert", seed=0)
@@ -43,6 +55,16 @@ def test_mobilebert_is_refused_in_int8_tflite_only(cli):
     assert reports[0]["answers"]["accuracy_reference"] >= 0.9
     cli.ok("model", "--target", "linux-x86_64", *data[2:], "--scheme", "fp32", "--format", "tflite")
     support.note(cli.folder / "dist/model-linux-x86_64.run.json", family="mobilebert")
+
+
+def test_mobilebert_answers_alike_at_every_length_in_onnx(cli):
+    make_tiny_model(cli.folder / "model", family="mobilebert", seed=0)
+    write_csv(cli.folder / "eval.csv", seed=11, rows=120)
+    data = ["--eval", "eval.csv", "--max-length", 24, "-o", "dist", "--scheme", "fp32", "--format", "onnx"]
+    cli.ok("model", "--target", "linux-x86_64", *data)
+    support.note(cli.folder / "dist/model-linux-x86_64.run.json", family="mobilebert")
+    (report,) = read_json(cli.folder / "dist/model-linux-x86_64/parity.json")["reports"]
+    assert report["numbers"]["max_abs_error"] <= 1e-4 and report["answers"]["accuracy_reference"] >= 0.9
 
 
 def test_alberts_shared_layers_are_stored_once(tmp_path):

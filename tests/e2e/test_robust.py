@@ -19,7 +19,13 @@ STAGES = ["prepare", "export-onnx", "execute-onnx"]
 
 def start(folder, *args):
     return subprocess.Popen(
-        Cli.command(*args), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        Cli.command(*args),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests in the background has them ignore an interrupt, and what they start too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
