@@ -18,8 +18,8 @@ QUALITY = {  # the task's metric, and what the trained reference reaches at leas
 }
 HEADS = [*QUALITY, "text-classification/regression", "feature-extraction/hidden-states"]
 SEGMENTED = ("pairs", "question-answering")
-FORMATS = {  # the int8 .pte comes with a float twin that is judged too, so a float one would add nothing
-    "fp32": ["tflite", "onnx"],
+FORMATS = {  # int8 .pte and .tflite come with float twins that are judged too, so float ones would add little
+    "fp32": ["onnx"],
     "w8a8-dynamic": ["executorch", "tflite", "onnx"],
 }
 
