@@ -17,7 +17,7 @@ from slm_export.errors import ExportError
 from slm_export.generation import Rules
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.weights import as_numpy
-from slm_export.readers.facts import StoredWeight
+from slm_export.readers.facts import FileFacts, StoredWeight
 from slm_export.records import record
 
 
@@ -94,6 +94,7 @@ def checked_artifact(
             where=path.name,
             why="the lowering dropped or changed the quantization",
         )
+    require_halved([facts], compressed)
     task = tasks.get(request.task)
     return Artifact(
         format=format,
@@ -135,6 +136,29 @@ def _dimension(request: ExportRequest, size: int | str, meaning: str) -> int | s
         return size
     varies = meaning == "sequence" or (meaning == "batch" and request.batch > 1)
     return meaning if varies else int(size.removeprefix("<="))
+
+
+def require_halved(files: Sequence[FileFacts], compressed: Compressed) -> None:
+    """Raises ExportError unless every layer that the plan halves is stored as float16: a file that holds some of them
+    as float32 reads back as fp16 all the same.
+    """
+    named = {n: compressed.module.get_submodule(n) for n, p in compressed.plan.layers.items() if p.bits == 16}
+    weights = {id(layer.weight): _shape(layer) for layer in named.values()}  # a tied one is stored once
+    halved = Counter(tuple(sorted(t.shape)) for file in files for t in file.tensors if t.dtype == "float16")
+    missing = Counter(weights.values()) - halved
+    if missing:
+        shape, count = next(iter(missing.items()))
+        raise ExportError(
+            f"{missing.total()} weights that the plan halves are not float16 in the file",
+            where=f"{count} of shape {list(shape)}",
+            why="the format's converter left them as they were",
+        )
+
+
+def _shape(layer: Any) -> tuple[int, ...]:
+    """Of its weight, smallest first; read off the layer, because an exporter may have given the weight up."""
+    sizes = ("out_features", "in_features") if hasattr(layer, "in_features") else ("num_embeddings", "embedding_dim")
+    return tuple(sorted(getattr(layer, s) for s in sizes))
 
 
 def _digest(ints: Any, scales: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from slm_export import readers
 from slm_export.artifact import Artifact, Memory, Part, TensorSpec, file_record
 from slm_export.errors import ExportError
-from slm_export.exporters.common import ExportRequest, require_carried
+from slm_export.exporters.common import ExportRequest, require_carried, require_halved
 from slm_export.quantization.compressed import Compressed
 from slm_export.readers.facts import FileFacts
 from slm_export.records import record
@@ -112,6 +112,7 @@ def checked_artifact(
             raise ExportError(f"the {format} file came out as {fact.scheme}, not {scheme}", where=path.name)
     for part in parts:
         _require_interface(part, facts[root / part.path])
+    require_halved(list(facts.values()), compressed)
     stored = [weight for path in paths for weight in readers.get(path).weights(path)]
     return Artifact(
         format=format,

@@ -8,27 +8,9 @@ from typing import Any
 import numpy as np
 
 from slm_export.outputs import Array, Tokens
-from slm_export.tasks import encoder
-from slm_export.tasks.feature_extraction import (
-    AUTO_CLASS,
-    INPUTS,
-    MOST_SAMPLES,
-    SAMPLES,
-    TOLERATED_HARM,
-    TRUNCATION,
-    answer,
-    harm,
-    margin,
-    neighbour_agreement,
-    retokenize,
-    tokenize,
-)
+from slm_export.tasks import encoder, feature_extraction
 from slm_export.tasks.measured import Judged, Measured
 
-__all__ = [
-    "AUTO_CLASS", "INPUTS", "MOST_SAMPLES", "SAMPLES", "TOLERATED_HARM", "TRUNCATION",
-    "answer", "harm", "margin", "retokenize", "tokenize",
-]  # fmt: skip
 OUTPUTS = {"last_hidden_state": ("batch", "sequence", "width")}
 GOLDEN_COLUMNS = 32
 
@@ -48,4 +30,9 @@ def settings(source: Any) -> dict[str, Any]:
 def measure(judged: Judged) -> Measured:
     """Nearest neighbours, by the mean of a text's vectors."""
     before, after = (np.stack([m.mean(axis=0) for m in matrices]) for matrices in (judged.before, judged.after))
-    return neighbour_agreement(before, after)
+    return feature_extraction.neighbour_agreement(before, after)
+
+
+def __getattr__(name: str) -> Any:
+    """What is not said here is as in sentence embeddings."""
+    return getattr(feature_extraction, name)

@@ -10,26 +10,9 @@ import numpy.typing as npt
 
 from slm_export.metrics import f1, flips, kl_divergence, wilson_interval
 from slm_export.outputs import Array, Tokens, all_rows
+from slm_export.tasks import text_classification
 from slm_export.tasks.measured import ClassChange, Judged, Measured
-from slm_export.tasks.text_classification import (
-    AUTO_CLASS,
-    GOLDEN_COLUMNS,
-    INPUTS,
-    MOST_SAMPLES,
-    OUTPUTS,
-    TOLERATED_HARM,
-    TRUNCATION,
-    cut,
-    graph,
-    retokenize,
-    run,
-    tokenize,
-)
 
-__all__ = [
-    "AUTO_CLASS", "GOLDEN_COLUMNS", "INPUTS", "MOST_SAMPLES", "OUTPUTS", "TOLERATED_HARM", "TRUNCATION",
-    "cut", "graph", "retokenize", "run", "tokenize",
-]  # fmt: skip
 SAMPLES = "label set"
 Flags = npt.NDArray[np.bool_]
 
@@ -85,3 +68,8 @@ def _by_label(labels: Sequence[str], truth: Flags, before: Flags, after: Flags) 
         for label, mine, b, a in zip(labels, truth.T, before.T, after.T, strict=True)
         if mine.any()
     }
+
+
+def __getattr__(name: str) -> Any:
+    """What is not said here is as in text classification."""
+    return getattr(text_classification, name)

@@ -8,25 +8,9 @@ from typing import Any
 import numpy as np
 
 from slm_export.outputs import Array, Tokens, all_rows
+from slm_export.tasks import text_classification
 from slm_export.tasks.measured import Judged, Measured
-from slm_export.tasks.text_classification import (
-    AUTO_CLASS,
-    GOLDEN_COLUMNS,
-    INPUTS,
-    MOST_SAMPLES,
-    OUTPUTS,
-    TRUNCATION,
-    cut,
-    graph,
-    retokenize,
-    run,
-    tokenize,
-)
 
-__all__ = [
-    "AUTO_CLASS", "GOLDEN_COLUMNS", "INPUTS", "MOST_SAMPLES", "OUTPUTS", "TRUNCATION",
-    "cut", "graph", "retokenize", "run", "tokenize",
-]  # fmt: skip
 SAMPLES = "score"
 TOLERATED_HARM = 1e-2
 
@@ -66,3 +50,8 @@ def measure(judged: Judged) -> Measured:
         increase = values["mean_absolute_error"] - values["mean_absolute_error_reference"]
         values["error_increase"] = increase / spread
     return Measured(answers=values, intervals={}, classes={})
+
+
+def __getattr__(name: str) -> Any:
+    """What is not said here is as in text classification."""
+    return getattr(text_classification, name)

@@ -122,3 +122,22 @@ def test_a_small_table_that_a_linear_multiplies_with_is_quantized_with_it():
     layers = find_layers(model, lambda n: model(torch.tensor([n])))
     plan = make("w8a8-dynamic", layers, activations=("per-token",))
     assert {n: p.bits for n, p in plan.layers.items()} == {"words": 8, "places": 32, "head": 8}
+
+
+@pytest.mark.parametrize(("dtypes", "left"), [(("float16", "float16"), 0), (("float16", "float32"), 1)])
+def test_a_layer_that_stayed_float32_in_an_fp16_file_is_told(dtypes, left):
+    from types import SimpleNamespace
+
+    from slm_export.errors import ExportError
+    from slm_export.exporters.common import require_halved
+    from slm_export.quantization.compressed import Compressed
+
+    module = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Linear(4, 8))
+    layers = {name: Layer(kind="linear", shape=tuple(module[int(name)].weight.shape)) for name in "01"}
+    compressed = Compressed(module=module, plan=make("fp16", layers), tensors={})
+    stored = [SimpleNamespace(dtype=d, shape=(4, 8)) for d in dtypes]
+    if left:
+        with pytest.raises(ExportError, match="1 weights that the plan halves are not float16"):
+            require_halved([SimpleNamespace(tensors=stored)], compressed)
+    else:
+        require_halved([SimpleNamespace(tensors=stored)], compressed)

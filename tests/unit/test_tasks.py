@@ -1,0 +1,29 @@
+"""Every task's module has what the contract in tasks/__init__.py lists."""
+
+import re
+
+import pytest
+
+from slm_export import tasks
+from slm_export.names import TASKS
+
+ALL, OF_GENERATING = tasks.__doc__.split("A task of GENERATING")
+
+
+def listed(text):
+    lines = re.findall(r"^    (\S.*?)  ", text, flags=re.M)
+    return [name for line in lines for name in re.findall(r"(\w+)(?:\([^)]*\))?(?:, |$)", line)]
+
+
+def test_every_task_has_a_meaning_and_a_module():
+    assert set(tasks.TASKS) == set(TASKS)
+
+
+@pytest.mark.parametrize("task", tasks.TASKS)
+def test_a_task_has_what_the_contract_lists(task):
+    names = listed(ALL)
+    assert {"AUTO_CLASS", "INPUTS", "OUTPUTS", "graph", "run", "cut", "measure"} <= set(names) and len(names) == 18
+    if task in tasks.GENERATING:
+        assert "text_decoder" in listed(OF_GENERATING)
+        names = [n for n in names if n not in ("graph", "cut")] + listed(OF_GENERATING)
+    assert [n for n in names if not hasattr(tasks.get(task), n)] == []
