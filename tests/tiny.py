@@ -144,12 +144,12 @@ def make_tiny_tagger(folder: Path, *, seed: int) -> None:
     make_tiny_model(folder, seed=seed, task="token-classification")
 
 
-def make_tiny_embedder(folder: Path, *, pooling: str, steps: Sequence[str], seed: int) -> None:
+def make_tiny_embedder(folder: Path, *, pooling: str, steps: Sequence[str], seed: int, family: str = "bert") -> None:
     """A sentence-transformers directory: the classifier's encoder and the steps after it."""
     import torch
     from safetensors.torch import save_file
 
-    make_tiny_model(folder, seed=seed, task="feature-extraction/hidden-states")
+    make_tiny_model(folder, seed=seed, task="feature-extraction/hidden-states", family=family)
     modules = [{"path": "", "type": "sentence_transformers.models.Transformer"}]
     for number, step in enumerate(steps, 1):
         (folder / f"{number}_{step}").mkdir()
