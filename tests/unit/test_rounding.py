@@ -1,0 +1,153 @@
+"""4-bit weights: what each rounding promises, on models small enough to see through."""
+
+import pytest
+import torch
+from torch import nn
+
+from slm_export.quantization.folding import Fold, apply, find_folds
+from slm_export.quantization.gptq import output_error, quantize_gptq
+from slm_export.quantization.rounding import round_weights
+from slm_export.quantization.weights import quantize, quantize_searched
+from slm_export.quantplan import LayerPlan, QuantPlan
+
+INT4 = {"bits": 4, "group": 32}
+
+
+def inputs(rows, width, *, seed=0):
+    """Correlated, and some columns larger than others, as hidden states are."""
+    torch.manual_seed(seed)
+    return torch.randn(rows, width) @ torch.randn(width, width) * torch.rand(width) ** 3
+
+
+@pytest.mark.parametrize("group", [None, 32])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_integers_times_scales_are_within_half_a_step(bits, group):
+    torch.manual_seed(0)
+    weight = torch.randn(6, 64)
+    tensor = quantize(weight, bits=bits, group=group)
+    assert tensor.ints.dtype == torch.int8 and tensor.scales.shape == ((6,) if group is None else (6, 2))
+    assert tensor.ints.min() >= (-8 if bits == 4 else -127) and tensor.ints.max() <= (7 if bits == 4 else 127)
+    steps = tensor.scales[:, None] if group is None else tensor.scales.repeat_interleave(32, 1)
+    assert ((weight - tensor.dequantized()).abs() <= 0.51 * steps).all()
+
+
+def test_scales_of_groups_are_numbers_that_bfloat16_and_float16_hold():
+    torch.manual_seed(0)
+    for weight in (torch.randn(64, 64), 1e-6 * torch.randn(64, 64), torch.zeros(4, 32)):
+        scales = quantize_searched(weight, **INT4).scales
+        assert (scales > 0).all()
+        assert torch.equal(scales, scales.to(torch.bfloat16).float()) and torch.equal(scales, scales.half().float())
+
+
+def test_each_rounding_errs_less_in_the_outputs_than_the_one_before():
+    torch.manual_seed(1)
+    weight, x = torch.randn(48, 96), inputs(400, 96)
+    hessian = x.T @ x / len(x)
+    made = [
+        quantize(weight, **INT4),
+        quantize_searched(weight, **INT4, importance=hessian.diagonal()),
+        quantize_gptq(weight, hessian, **INT4),
+    ]
+    rtn, mse, gptq = (output_error(weight - tensor.dequantized(), hessian) for tensor in made)
+    assert mse < 0.9 * rtn and gptq < 0.5 * mse
+
+
+def test_gptq_leaves_inputs_that_were_never_anything_at_their_nearest():
+    torch.manual_seed(0)
+    weight, x = torch.randn(8, 64), torch.randn(50, 64)
+    x[:, 5] = 0
+    tensor = quantize_gptq(weight, x.T @ x / 50, **INT4)
+    assert torch.isfinite(tensor.dequantized()).all()
+    assert (tensor.dequantized() - weight).abs()[:, 5].max() < 1
+
+
+def test_a_weight_with_nan_is_refused():
+    with pytest.raises(ValueError, match="NaN"):
+        quantize_searched(torch.full((2, 32), float("nan")), **INT4)
+
+
+class Block(nn.Module):
+    """Pre-norm: everything can be folded but what the activation function is behind of."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.norm, self.act = nn.LayerNorm(32), act
+        self.value, self.out = nn.Linear(32, 32), nn.Linear(32, 32)
+        self.norm2, self.up, self.down = nn.LayerNorm(32), nn.Linear(32, 64), nn.Linear(64, 32)
+
+    def forward(self, x):
+        y = self.norm(x)
+        x = x + self.out(y.mean(1, keepdim=True) * 0 + torch.softmax(x @ x.transpose(1, 2), -1) @ self.value(y))
+        return x + self.down(self.act(self.up(self.norm2(x))))
+
+
+class Stack(nn.Module):
+    def __init__(self, act=nn.functional.gelu, blocks=2):
+        super().__init__()
+        self.embed = nn.Embedding(50, 32)
+        self.blocks = nn.ModuleList(Block(act) for _ in range(blocks))
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, ids):
+        x = self.embed(ids)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+FOLDED = {"norm.weight", "norm.bias", "norm2.weight", "norm2.bias", "value.bias"}
+
+
+def stack(**options):
+    torch.manual_seed(0)
+    model = Stack(**options).eval().requires_grad_(False)
+    for block in model.blocks:
+        block.norm.weight.data.uniform_(0.1, 3)
+        block.norm2.weight.data.uniform_(0.1, 3)
+    return model
+
+
+@pytest.mark.parametrize(("act", "behind"), [(nn.functional.gelu, False), (nn.functional.relu, True)])
+def test_folds_are_those_that_change_no_answer(act, behind):
+    block, x = stack(act=act).blocks[0], torch.randn(2, 7, 32)
+    before = {n: p.detach().clone() for n, p in block.named_parameters()}
+    folds = find_folds(block, lambda: block(x))
+    assert Fold(producer="norm2", consumers=("up",)) in folds
+    assert Fold(producer="value", consumers=("out",)) in folds
+    assert (Fold(producer="up", consumers=("down",)) in folds) == behind
+    assert all(torch.equal(p, before[n]) for n, p in block.named_parameters()), "looking changes nothing"
+    expected = block(x)
+    for fold in folds:
+        apply(block, fold, torch.rand(block.get_submodule(fold.consumers[0]).in_features) + 0.5)
+    torch.testing.assert_close(block(x), expected, atol=1e-4, rtol=1e-4)
+
+
+def plan(model, bits=4):
+    linears = [n for n, m in model.named_modules() if type(m) is nn.Linear]
+    layers = {n: LayerPlan(bits=bits, group=32 if bits == 4 else None, activations="float") for n in linears}
+    return QuantPlan(scheme="w4", layers={**layers, "embed": LayerPlan(bits=8, group=None, activations="float")})
+
+
+def test_roundings_in_their_order_of_quality_and_the_floats_that_folding_changed():
+    ids = [torch.randint(0, 50, (4, 12), generator=torch.Generator().manual_seed(i)) for i in range(8)]
+    errors, seen = {}, []
+    for rounding in ("rtn", "mse", "awq+gptq"):
+        model, reference = stack(), stack()
+        runs = [lambda x=x, m=model: m(x) for x in ids]
+        rounded = round_weights(model, plan(model), rounding, runs, lambda done, total: seen.append((done, total)))
+        assert set(rounded.tensors) == set(plan(model).layers)
+        assert bool(rounded.floats) == (rounding == "awq+gptq")
+        assert {n.split(".", 2)[2] for n in rounded.floats} <= FOLDED
+        again = stack()
+        again.load_state_dict(rounded.floats, strict=False)
+        for name, tensor in rounded.tensors.items():
+            again.get_submodule(name).weight.data = tensor.dequantized()
+        errors[rounding] = float(((again(ids[0]) - reference(ids[0])) ** 2).mean())
+    assert errors["awq+gptq"] < 0.6 * errors["rtn"] and errors["mse"] < errors["rtn"]
+    assert (1, 3) in seen and seen[-1] == (3, 3)
+
+
+def test_without_samples_scales_are_searched_and_it_is_deterministic():
+    one, two = (round_weights(m, plan(m), "mse").tensors for m in (stack(), stack()))
+    for name, tensor in one.items():
+        assert torch.equal(tensor.ints, two[name].ints) and torch.equal(tensor.scales, two[name].scales)
