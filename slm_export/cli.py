@@ -11,7 +11,7 @@ import click
 
 import slm_export
 from slm_export.errors import INTERRUPTED, SlmExportError
-from slm_export.names import FORMATS, SCHEMES, TASKS
+from slm_export.names import FORMATS, ROUNDINGS, SCHEMES, TASKS
 
 FORMAT = click.Choice(FORMATS)
 
@@ -72,6 +72,11 @@ EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--scheme", type=click.Choice(list(SCHEMES)), help="Quantization.  [default: the target's]"),
     click.option("--max-length", type=int, help="Most tokens an artifact takes.  [default: the target's]"),
     click.option("--batch", type=int, help="Most texts in one call; ONNX takes any.  [default: the target's]"),
+    click.option(
+        "--rounding",
+        type=click.Choice(list(ROUNDINGS)),
+        help="Of 4-bit weights.  [default: awq+gptq; without --calibration mse]",
+    ),
     click.option("--seed", type=int, help="Of the calibration sample.  [default: 0]"),
     click.option("--calibration-samples", type=click.IntRange(min=1), help="[default: 128]"),
     click.option("--text-column", help="Name of the text column, where it is not found."),

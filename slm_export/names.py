@@ -9,7 +9,16 @@ FORMATS = ("executorch", "tflite", "onnx")
 SCHEMES = {
     "fp32": "float32 weights and activations",
     "fp16": "float16 weights, float32 arithmetic",
+    "w8": "int8 weights per output channel, float32 activations",
     "w8a8-dynamic": "int8 weights per output channel, int8 activations scaled at run time",
+    "w4": "int4 weights in groups of 32 (lookups and tied heads int8), float32 activations",
+    "w4a8-dynamic": "int4 weights in groups of 32 (lookups and tied heads int8), int8 activations scaled at run time",
+}
+
+ROUNDINGS = {  # of 4-bit weights
+    "rtn": "to the nearest step of the group's largest weight",
+    "mse": "the scale that errs least is searched; with a calibration set, weighted by the inputs it shows",
+    "awq+gptq": "inputs scaled where that changes no answer, then each column's error made up for by the next ones",
 }
 
 TASKS = {

@@ -94,6 +94,7 @@ class _Run:
             formats={
                 c.format: FormatNeeds(scheme=c.scheme, activations=exporters.get(c.format).ACTIVATIONS) for c in chosen
             },
+            rounding=self.plan.rounding,
             calibration=self.plan.calibration,
             evaluation=self.plan.evaluation,
             folder=str(self.work),
@@ -130,7 +131,7 @@ class _Run:
             source=self.plan.source,
             plan=prepared.plans[choice.format],
             request=request,
-            tensors=str(self.work / "compressed.safetensors"),
+            tensors=str(self.work / f"compressed-{choice.scheme}.safetensors"),
             out=str(self.work / "artifacts"),
         )
         made = self.stage("export", f"export-{choice.format}", job)

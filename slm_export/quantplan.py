@@ -5,7 +5,8 @@ Granularities of activations, as fake-quantized in quantization/activations.py:
     float       not quantized
     per-token   int8, asymmetric, one range per token (XNNPACK, LiteRT)
     per-tensor  uint8, asymmetric, one range per tensor (ONNX DynamicQuantizeLinear)
-    per-block   int8, symmetric, one range per block along the input (ONNX MatMulNBits, accuracy level 4)
+    per-block   int8, symmetric, one range per block along the input, the weights' group where they have one (ONNX
+                MatMulNBits, accuracy level 4)
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from slm_export.records import record
 
 @record
 class LayerPlan:
-    bits: int  # of a weight: 32, 16 or 8
+    bits: int  # of a weight: 32, 16, 8 or 4
     group: int | None  # weights that share a scale along the input; None: one scale per output channel or row
     activations: str
 

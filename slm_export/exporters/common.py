@@ -43,6 +43,18 @@ class Exported:
     twin: Artifact | None
 
 
+def float_twin(artifact: Artifact, path: Path, *, root: Path) -> Artifact:
+    """The record of a twin whose weights are what the artifact's integers stand for, as float32."""
+    return replace(
+        artifact,
+        path=path.relative_to(root).as_posix(),
+        files=(file_record(path, root=root),),
+        scheme="fp32",
+        layers_carried=0,
+        plan=artifact.plan.weights_only(),
+    )
+
+
 TRACED_LENGTH = 7  # tokens; any number that is no other dimension
 
 

@@ -1,4 +1,4 @@
-"""ExecuTorch: torch.export lowered to XNNPACK, int8 weights carried by torchao's tensor subclass.
+"""ExecuTorch: torch.export lowered to XNNPACK, int8 and int4 weights carried by torchao's tensor subclass.
 
 Sequence length (and batch, if more than 1) varies up to the exported maximum; with LSTM or GRU layers, which are
 unrolled, both are fixed at it.
@@ -6,12 +6,11 @@ unrolled, both are fixed at it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from slm_export import tasks
-from slm_export.artifact import Artifact, file_record
+from slm_export.artifact import Artifact
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters import seq2seq
 from slm_export.exporters.common import (
@@ -20,6 +19,7 @@ from slm_export.exporters.common import (
     ExportRequest,
     checked_artifact,
     copy_structure,
+    float_twin,
     replace_layers,
     sample_inputs,
 )
@@ -28,12 +28,15 @@ from slm_export.quantization.weights import QuantizedTensor
 
 ACTIVATIONS = ("per-token",)
 UNROLLS = True
+_NO_FLOAT_ACTIVATIONS = "XNNPACK (ExecuTorch 1.5.1) computes garbage from integer weights with float activations"
 
 
 def supports(task: str, scheme: str) -> str | None:
-    if scheme == "fp16":
-        return "a float16 program lowers and runs on ExecuTorch 1.5.1 with XNNPACK, and answers NaN"
-    return None
+    return {
+        "fp16": "a float16 program lowers and runs on ExecuTorch 1.5.1 with XNNPACK, and answers NaN",
+        "w8": _NO_FLOAT_ACTIVATIONS,
+        "w4": _NO_FLOAT_ACTIVATIONS,
+    }.get(scheme)
 
 
 def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exported:
@@ -51,15 +54,7 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
     if not compressed.tensors:
         return Exported(artifact=artifact, twin=None)
     _write(with_weights(compressed), request, twin_path)
-    twin = replace(
-        artifact,
-        path=twin_path.relative_to(out).as_posix(),
-        files=(file_record(twin_path, root=out),),
-        scheme="fp32",
-        layers_carried=0,
-        plan=compressed.plan.weights_only(),
-    )
-    return Exported(artifact=artifact, twin=twin)
+    return Exported(artifact=artifact, twin=float_twin(artifact, twin_path, root=out))
 
 
 def _checked(path: Path, compressed: Compressed, request: ExportRequest, *, root: Path) -> Artifact:
@@ -81,24 +76,24 @@ def _carry(tensor: QuantizedTensor | None, layer: Any) -> None:
     if isinstance(layer, torch.nn.Embedding):
         layer.padding_idx = None  # to_executorch lacks a kernel for a quantized lookup with one
     if tensor is not None:
-        weight = _int8_tensor(tensor, dynamic=isinstance(layer, torch.nn.Linear))
+        weight = _integers(tensor, dynamic=isinstance(layer, torch.nn.Linear))
         layer.weight = torch.nn.Parameter(weight, requires_grad=False)
 
 
-def _int8_tensor(tensor: QuantizedTensor, *, dynamic: bool) -> Any:
+def _integers(tensor: QuantizedTensor, *, dynamic: bool) -> Any:
     import torch
     from torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor import (
         IntxUnpackedToInt8Tensor,
         IntxUnpackedToInt8TensorActivationQuantization,
     )
 
-    scales = tensor.scales[:, None].contiguous()
+    scales = tensor.scales.reshape(len(tensor.ints), -1).contiguous()
     return IntxUnpackedToInt8Tensor(
         qdata=tensor.ints,
         scale=scales,
         zero_point=torch.zeros_like(scales, dtype=torch.int8),
-        target_dtype=torch.int8,
-        block_size=(1, tensor.ints.shape[1]),
+        target_dtype=torch.int4 if tensor.bits == 4 else torch.int8,
+        block_size=(1, tensor.group or tensor.ints.shape[1]),
         dtype=torch.float32,
         activation_quantization=IntxUnpackedToInt8TensorActivationQuantization.INT8_ASYM_PER_TOKEN if dynamic else None,
     )

@@ -1,12 +1,13 @@
 """ONNX: torch.onnx, with the quantized layers written directly as the operators ONNX Runtime runs them with.
 
 Linears with per-tensor activations become DynamicQuantizeLinear + MatMulInteger, which the runtime fuses; those with
-per-block activations, MatMulNBits. Both carry the plan's integers, so the choice is free per layer.
+per-block or float ones, and int4 weights, MatMulNBits. Both carry the plan's integers: the choice is free per layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
     if not compressed.plan.quantizes_activations:
         return Exported(artifact=artifact, twin=None)
     plan = compressed.plan.weights_only()
-    twin = Compressed(module=compressed.module, plan=plan, tensors=compressed.tensors)
-    return Exported(artifact=artifact, twin=_write(twin, request, out / "twin/onnx/model.onnx", root=out, scheme="w8"))
+    scheme = compressed.plan.scheme.removesuffix("a8-dynamic")
+    twin = _write(replace(compressed, plan=plan), request, out / "twin/onnx/model.onnx", root=out, scheme=scheme)
+    return Exported(artifact=artifact, twin=twin)
 
 
 def _write(compressed: Compressed, request: ExportRequest, path: Path, *, root: Path, scheme: str) -> Artifact:

@@ -27,7 +27,7 @@ def quantized_layer(compressed: Compressed, name: str, layer: torch.nn.Module) -
     activations = compressed.plan.layers[name].activations
     if activations == "per-tensor":
         return DynamicLinear(tensor, layer.bias)
-    if activations == "float" and block_size(tensor.ints.shape[1]) is None:
+    if activations == "float" and tensor.group is None and block_size(tensor.ints.shape[1]) is None:
         return DequantizedLinear(tensor, layer.bias)
     return BlockLinear(tensor, layer.bias, FLOAT_ACTIVATIONS if activations == "float" else INT8_ACTIVATIONS)
 
@@ -57,21 +57,24 @@ class DynamicLinear(torch.nn.Module):
 
 
 class BlockLinear(torch.nn.Module):
-    """int8 weights in blocks that repeat the channel's scale, float activations or int8 with one range per block."""
+    """int4 weights in their groups, or int8 in blocks that repeat the channel's scale; activations float, or int8 with
+    one range per block."""
 
     weight = None  # T5 looks whether there is one
 
     def __init__(self, tensor: QuantizedTensor, bias: Any, accuracy_level: int) -> None:
         super().__init__()
         outputs, inputs = tensor.ints.shape
-        block = block_size(inputs)
+        block = tensor.group or block_size(inputs)
         assert block is not None, "the plan gives per-block activations only to widths that a block divides"
-        offset = (tensor.ints.to(torch.int16) + 128).to(torch.uint8)
-        self.register_buffer("ints", offset.reshape(outputs, inputs // block, block))
-        self.register_buffer("scales", tensor.scales[:, None].repeat(1, inputs // block).contiguous())
+        offset = (tensor.ints.to(torch.int16) + 2 ** (tensor.bits - 1)).to(torch.uint8)
+        offset = offset.reshape(outputs, inputs // block, block)
+        self.register_buffer("ints", offset if tensor.bits == 8 else offset[..., 0::2] | (offset[..., 1::2] << 4))
+        scales = tensor.scales if tensor.group else tensor.scales[:, None].repeat(1, inputs // block)
+        self.register_buffer("scales", scales.contiguous())
         self.bias = bias
         self.attributes = {
-            "K": inputs, "N": outputs, "bits": 8, "block_size": block, "accuracy_level": accuracy_level,
+            "K": inputs, "N": outputs, "bits": tensor.bits, "block_size": block, "accuracy_level": accuracy_level,
         }  # fmt: skip
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ All signatures share their weights. Sequence length is fixed within a signature:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from slm_export.exporters.common import (
     ExportRequest,
     checked_artifact,
     copy_structure,
+    float_twin,
     replace_layers,
     sample_inputs,
 )
-from slm_export.exporters.tflite_file import float_digests, name_layers, share_quantization
+from slm_export.exporters.tflite_file import float_digests, name_layers, put_floats, share_quantization
 from slm_export.exporters.tflite_weights import put_half_floats, put_integers
 from slm_export.quantization.compressed import Compressed
 
@@ -30,6 +32,8 @@ UNROLLS = True
 
 
 def supports(task: str, scheme: str) -> str | None:
+    if scheme == "w4":
+        return "ai-edge-quantizer 0.10.0 writes groups of int4 weights with int8 activations only"
     return None
 
 
@@ -48,8 +52,10 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
     if scheme == "fp16":
         put_half_floats(path, path)
     elif compressed.tensors:
-        put_integers(path, twin_path, compressed.tensors, layers, float_activations=True)
-        put_integers(path, path, compressed.tensors, layers, float_activations=False)
+        dynamic = compressed.plan.quantizes_activations
+        if dynamic:
+            _write_twin(path, twin_path, compressed, layers)
+        put_integers(path, path, compressed.tensors, layers, float_activations=not dynamic)
         share_quantization(path)
 
     def checked(file: Path, scheme: str) -> Artifact:
@@ -60,7 +66,25 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
             file, compressed, request, format="tflite", root=out, batch=request.batch, scheme=scheme
         )
 
-    return Exported(artifact=checked(path, scheme), twin=checked(twin_path, "w8") if compressed.tensors else None)
+    artifact = checked(path, scheme)
+    if not compressed.plan.quantizes_activations:
+        return Exported(artifact=artifact, twin=None)
+    if _all_int8(compressed):
+        return Exported(artifact=artifact, twin=checked(twin_path, "w8"))
+    return Exported(artifact=artifact, twin=float_twin(artifact, twin_path, root=out))
+
+
+def _write_twin(path: Path, twin_path: Path, compressed: Compressed, layers: Mapping[str, str]) -> None:
+    """The same weights with float activations: int8 ones as integers, int4 ones as what they stand for, because
+    ai-edge-quantizer writes groups of them with int8 activations only."""
+    if _all_int8(compressed):
+        put_integers(path, twin_path, compressed.tensors, layers, float_activations=True)
+    else:
+        put_floats(path, twin_path, {n: t.dequantized().numpy() for n, t in compressed.tensors.items()})
+
+
+def _all_int8(compressed: Compressed) -> bool:
+    return all(t.bits == 8 for t in compressed.tensors.values())
 
 
 def _convert(compressed: Compressed, request: ExportRequest, path: Path) -> None:

@@ -67,6 +67,17 @@ def name_layers(path: Path, layers: Mapping[str, str]) -> None:
     _write(model, path)
 
 
+def put_floats(path: Path, target: Path, weights: Mapping[str, Any]) -> None:
+    """Write the file again with other float32 weights [outputs, inputs] for the layers that `name_layers` named."""
+    model = reader.load(path)
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            layer = reader.text(tensor.name).rpartition(";")[0].removesuffix(".weight")
+            if layer in weights and reader.text(tensor.name).startswith(f"{layer}.weight;"):
+                model.buffers[tensor.buffer].data = np.ascontiguousarray(weights[layer]).view(np.uint8).reshape(-1)
+    _write(model, target)
+
+
 def rename_signature_tensors(path: Path, names: Mapping[str, str]) -> None:
     """Give the inputs and outputs of signatures other names; those not in `names` keep theirs."""
     model = reader.load(path)
@@ -98,15 +109,22 @@ class _Once:
 
 
 def share_quantization(path: Path) -> None:
-    """Store equal scales and zero points once for all signatures: 12 bytes per channel and signature otherwise."""
+    """Store equal scales and zero points once for all signatures: 12 bytes per channel and signature otherwise, and two
+    for each group."""
     model = reader.load(path)
-    shared: dict[bytes, _Once] = {}
+    tables: dict[bytes, _Once] = {}
+    buffers: dict[bytes, int] = {}
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             table = tensor.quantization
-            if table is not None and table.scale is not None and table.details is None:
+            if table is not None and table.details is not None:
+                scales = graph.tensors[table.details.scales]
+                first = buffers.setdefault(_bytes(model.buffers[scales.buffer].data), scales.buffer)
+                if first != scales.buffer:
+                    model.buffers[scales.buffer].data, scales.buffer = None, first
+            elif table is not None and table.scale is not None:
                 key = _bytes(table.scale) + _bytes(table.zeroPoint) + bytes([table.quantizedDimension])
-                tensor.quantization = shared.setdefault(key, _Once(table))
+                tensor.quantization = tables.setdefault(key, _Once(table))
     _write(model, path)
 
 

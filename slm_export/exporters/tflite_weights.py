@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,15 @@ def put_integers(
     key = _register_preset(tensors, layers)
     op = qtyping.TFLOperationName
     recipe = recipe_manager.RecipeManager()
-    for name, weights_only in ((op.FULLY_CONNECTED, float_activations), (op.EMBEDDING_LOOKUP, False)):
-        recipe.add_quantization_config(
-            regex=f"^{OUTPUT_OF}", operation_name=name, op_config=_int8_config(weights_only), algorithm_key=key
-        )
+    for bits in sorted({t.bits for t in tensors.values()}):
+        names = "|".join(re.escape(n) for n, t in tensors.items() if t.bits == bits)
+        for name, weights_only in ((op.FULLY_CONNECTED, float_activations), (op.EMBEDDING_LOOKUP, False)):
+            recipe.add_quantization_config(
+                regex=f"^{OUTPUT_OF}(?:{names})#",
+                operation_name=name,
+                op_config=_config(bits, weights_only),
+                algorithm_key=key,
+            )
     _quantize(source, target, recipe)
 
 
@@ -69,12 +75,12 @@ def _quantize(source: Path, target: Path, recipe: Any) -> None:
         raise ExportError("ai-edge-quantizer cannot quantize the converted model", where=first_line(err)) from err
 
 
-def _int8_config(weights_only: bool) -> Any:
+def _config(bits: int, weights_only: bool) -> Any:
     from ai_edge_quantizer import qtyping
 
-    weights = qtyping.TensorQuantizationConfig(
-        num_bits=8, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE
-    )
+    kinds = qtyping.QuantGranularity
+    granularity = kinds.BLOCKWISE_32 if bits == 4 else kinds.CHANNELWISE
+    weights = qtyping.TensorQuantizationConfig(num_bits=bits, symmetric=True, granularity=granularity)
     precision = qtyping.ComputePrecision.FLOAT if weights_only else qtyping.ComputePrecision.INTEGER
     return qtyping.OpQuantizationConfig(
         weight_tensor_config=weights, compute_precision=precision, explicit_dequantize=weights_only
@@ -117,14 +123,16 @@ def _lookup(tensors: Mapping[str, QuantizedTensor], layers: Mapping[str, str]) -
         layer = layers.get(digest(content))
         if layer is None:
             raise ExportError(f"a weight of shape {content.shape} is none of the compressed model's", where="tflite")
-        ints, scales = as_numpy(tensors[layer])
+        tensor = tensors[layer]
+        ints, scales = as_numpy(tensor)
+        scales = scales.reshape(len(ints), -1)
         return qtyping.UniformQuantParams(
-            scale=scales[:, None],
-            zero_point=np.zeros((len(scales), 1), np.int32),
-            num_bits=8,
+            scale=scales,
+            zero_point=np.zeros(scales.shape, np.int32),
+            num_bits=tensor.bits,
             symmetric=True,
             quantized_dimension=common_utils.get_weight_quantized_dim(op_info, content, config.granularity),
-            block_size=0,
+            block_size=tensor.group or 0,
             quantized_data=ints,
         )
 

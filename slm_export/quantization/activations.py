@@ -50,10 +50,10 @@ def block_size(features: int) -> int | None:
     return next((b for b in (128, 64, 32, 16) if features % b == 0), None)
 
 
-def function(granularity: str, features: int) -> Callable[[Any], Any] | None:
-    """The function for a plan's `activations`, or None for float."""
+def function(granularity: str, features: int, group: int | None = None) -> Callable[[Any], Any] | None:
+    """The function for a plan's `activations`, or None for float. `group` is that of the weights."""
     if granularity == "per-block":
-        block = block_size(features)
+        block = group or block_size(features)
         if block is None:
             raise ValueError(f"no block size divides {features}")
         return lambda x: per_block(x, block=block)

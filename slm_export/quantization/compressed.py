@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from slm_export.errors import ExportError
 from slm_export.quantization import activations
+from slm_export.quantization.rounding import Rounded
 from slm_export.quantization.schemes import Layer
-from slm_export.quantization.weights import QuantizedTensor, quantize
+from slm_export.quantization.weights import QuantizedTensor
 from slm_export.quantplan import QuantPlan
 from slm_export.records import record
-from slm_export.sources.reference import Reference
 
 
 @record
 class Compressed:
-    """`module` is the reference's own module (float weights); `tensors` are the integers of the plan's 8-bit layers."""
+    """`module` is the reference's own module (float weights); `tensors` are the integers of the plan's layers of 8 bits
+    and fewer, `floats` the parameters that are others than the reference's for their sake."""
 
     module: Any
     plan: QuantPlan
     tensors: dict[str, QuantizedTensor]
+    floats: dict[str, Any] = field(default_factory=dict)
 
 
 def find_layers(module: Any, run: Callable[[int], Any]) -> dict[str, Layer]:
@@ -41,12 +44,13 @@ def find_layers(module: Any, run: Callable[[int], Any]) -> dict[str, Layer]:
     first, second = (_first_inputs(linears, partial(run, n)) for n in (0, 1))
     constant = {name for name in first if torch.equal(first[name], second[name])}
     multiplied = {id(m.weight) for m in linears.values()}
+    looked_up = {id(m.weight) for name, m in layers.items() if name not in linears}
     return {
         name: Layer(
             kind=kinds.get(type(m), "embedding"),
             shape=tuple(m.weight.shape),
             constant=name in constant,
-            tied=name not in linears and id(m.weight) in multiplied,
+            tied=id(m.weight) in (looked_up if name in linears else multiplied),
         )
         for name, m in layers.items()
     }
@@ -72,40 +76,44 @@ def _first_inputs(layers: dict[str, Any], run: Callable[[], Any]) -> dict[str, A
     return found
 
 
-def quantize_layers(reference: Reference, plan: QuantPlan) -> dict[str, QuantizedTensor]:
-    """Integers and scales of every 8-bit layer of the plan."""
-    tensors = {}
-    for name, layer in plan.layers.items():
-        if layer.bits != 8:
-            continue
-        try:
-            tensors[name] = quantize(reference.module.get_submodule(name).weight.detach())
-        except ValueError as err:
-            raise ExportError(f"layer {name} cannot be quantized: {err}", where=name) from err
-    return tensors
-
-
-def save(tensors: dict[str, QuantizedTensor], path: Path) -> None:
+def save(rounded: Rounded | Compressed, path: Path) -> None:
     from safetensors.torch import save_file
 
-    flat = {f"{n}.ints": t.ints for n, t in tensors.items()} | {f"{n}.scales": t.scales for n, t in tensors.items()}
-    save_file(flat, path)
+    flat = {f"{n}.ints": t.ints for n, t in rounded.tensors.items()}
+    flat |= {f"{n}.scales": t.scales for n, t in rounded.tensors.items()}
+    flat |= {f"{n}.float": t.contiguous() for n, t in rounded.floats.items()}
+    shapes = {n: [t.bits, t.group] for n, t in rounded.tensors.items()}
+    save_file(flat, path, metadata={"shapes": json.dumps(shapes)})
 
 
-def load(path: Path) -> dict[str, QuantizedTensor]:
-    from safetensors.torch import load_file
+def load(path: Path) -> Rounded:
+    from safetensors import safe_open
 
-    flat = load_file(path)
-    names = sorted(k.removesuffix(".ints") for k in flat if k.endswith(".ints"))
-    return {n: QuantizedTensor(ints=flat[f"{n}.ints"], scales=flat[f"{n}.scales"]) for n in names}
+    with safe_open(path, "pt") as file:
+        shapes = json.loads(file.metadata()["shapes"])
+        tensors = {
+            name: QuantizedTensor(
+                ints=file.get_tensor(f"{name}.ints"), scales=file.get_tensor(f"{name}.scales"), bits=bits, group=group
+            )
+            for name, (bits, group) in shapes.items()
+        }
+        floats = {k.removesuffix(".float"): file.get_tensor(k) for k in set(file.keys()) if k.endswith(".float")}
+    return Rounded(tensors=tensors, floats=floats)
+
+
+def put_floats(module: Any, floats: Mapping[str, Any]) -> None:
+    """Give the module, in place, the float parameters that folding changed."""
+    for name, value in floats.items():
+        module.get_parameter(name).data = value
 
 
 def with_weights(compressed: Compressed) -> Any:
     """A copy of the module whose weights are what the plan's integers (or half floats) stand for, as float32."""
     module = copy.deepcopy(compressed.module)
+    put_floats(module, compressed.floats)
     for name, layer in compressed.plan.layers.items():
         target = module.get_submodule(name)
-        if layer.bits == 8:
+        if layer.bits <= 8:
             target.weight.data = compressed.tensors[name].dequantized()
         elif layer.bits == 16:
             target.weight.data = target.weight.data.half().float()
@@ -122,7 +130,7 @@ def quantized_activations(module: Any, plan: QuantPlan) -> Iterator[None]:
         target = module.get_submodule(name)
         if not isinstance(target, torch.nn.Linear):
             continue
-        fake = activations.function(layer.activations, target.in_features)
+        fake = activations.function(layer.activations, target.in_features, layer.group)
         if fake is not None:
             hooks.append(target.register_forward_pre_hook(lambda _, args, fake=fake: (fake(args[0]), *args[1:])))
     try:

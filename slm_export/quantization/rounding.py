@@ -1,7 +1,7 @@
 """From a plan to integers: the model's Linears and Embeddings rounded, with calibration samples where there are any.
 
 8-bit weights, and lookups, are rounded to nearest: on MiniLM that costs a cosine of .0004, and nothing improved it
-measurably. 4-bit Linears are rounded in one of ROUNDINGS.
+measurably. 4-bit Linears are rounded in one of names.ROUNDINGS.
 """
 
 from __future__ import annotations
@@ -20,13 +20,6 @@ from slm_export.quantplan import LayerPlan, QuantPlan
 from slm_export.records import record
 
 Progress = Callable[[int, int], None]
-
-ROUNDINGS = {
-    "rtn": "to nearest of the largest weight's scale",
-    "mse": "to nearest of the scale that errs least; with calibration samples, weighted by what the inputs hold",
-    "awq+gptq": "inputs scaled (AWQ), then column by column with each error made up for by the next (GPTQ)",
-}
-NEEDS_SAMPLES = frozenset({"awq+gptq"})
 
 
 @record

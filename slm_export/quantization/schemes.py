@@ -19,12 +19,28 @@ class Layer:
 
     kind: str  # "linear" or "embedding"
     constant: bool = False  # its input does not depend on the text: converters fold it away
-    tied: bool = False  # an embedding whose table a Linear multiplies with: both are quantized, or the tie is broken
+    tied: bool = (
+        False  # an embedding whose table a Linear multiplies with, or that Linear: both alike, or the tie breaks
+    )
     shape: tuple[int, int]  # [outputs, inputs], or [rows, width]
 
 
-WEIGHT_BITS = {"fp32": 32, "fp16": 16, "w8a8-dynamic": 8}
+@record
+class Scheme:
+    bits: int  # of weights
+    int8_activations: bool = False
+
+
+SCHEMES = {
+    "fp32": Scheme(bits=32),
+    "fp16": Scheme(bits=16),
+    "w8": Scheme(bits=8),
+    "w8a8-dynamic": Scheme(bits=8, int8_activations=True),
+    "w4": Scheme(bits=4),
+    "w4a8-dynamic": Scheme(bits=4, int8_activations=True),
+}
 NEEDS_CALIBRATION = frozenset({"w8a8-dynamic"})
+GROUP = 32  # int4 weights that share a scale: every format has it, and 16 would cost half a bit more
 
 
 def make(
@@ -50,14 +66,18 @@ def make(
 
 
 def _layer_plan(scheme: str, name: str, layer: Layer, activations: Sequence[str], fine: frozenset[str]) -> LayerPlan:
-    bits = WEIGHT_BITS[scheme]
+    bits, int8_activations = SCHEMES[scheme].bits, SCHEMES[scheme].int8_activations
     small = 4 * layer.shape[0] * layer.shape[1] < SMALLEST_EMBEDDING_BYTES and not layer.tied
     if layer.constant or (layer.kind == "embedding" and small):
         return LayerPlan(bits=32, group=None, activations="float")
-    if layer.kind == "embedding" or bits != 8:
-        return LayerPlan(bits=bits, group=None, activations="float")
-    finer = name in fine and (activations[1] != "per-block" or block_size(layer.shape[1]) is not None)
-    return LayerPlan(bits=bits, group=None, activations=activations[1 if finer else 0])
+    if bits == 4 and (layer.kind == "embedding" or layer.tied or layer.shape[1] % GROUP):
+        bits = 8
+    if layer.kind == "embedding" or not int8_activations:
+        return LayerPlan(bits=bits, group=GROUP if bits == 4 else None, activations="float")
+    finer = name in fine or scheme == "w4a8-dynamic"  # int4 kernels have the finest only
+    if finer and activations[-1] == "per-block" and bits != 4 and block_size(layer.shape[1]) is None:
+        finer = False
+    return LayerPlan(bits=bits, group=GROUP if bits == 4 else None, activations=activations[-1 if finer else 0])
 
 
 def _most_harmed(harm: Mapping[str, float], tolerated: float) -> frozenset[str]:

@@ -21,7 +21,8 @@ from slm_export.records import record
 
 # executorch.exir.scalar_type.ScalarType by value
 DTYPES = {0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32", 11: "bool"}
-_XNN_WEIGHTS = {"fp32": "float32", "fp16": "float16", "qcint8": "int8", "qint8": "int8", "qcint4": "int4"}
+_XNN_WEIGHTS = {"fp32": "float32", "fp16": "float16", "qcint8": "int8", "qint8": "int8", "qcint4": "int4",
+                "qbint4": "int4"}  # fmt: skip
 _XNN_ACTIVATIONS = {"fp32": "float", "qdint8": "dynamic", "qint8": "static"}
 
 
@@ -31,6 +32,7 @@ class _Constant:
     shape: tuple[int, ...]
     data: bytes
     scales: bytes | None = None
+    group: int | None = None
 
 
 def read(path: Path, *, max_length: int = 128) -> FileFacts:
@@ -196,21 +198,34 @@ def _xnn_constant(
 ) -> _Constant:
     store = file.named_data
     data = bytes(store.buffers[store.pte_data[key].buffer_index])
-    scales = None
-    if value["xvalue_union"].get("quant_params_type") == "PerChannelQuant":
-        params = value["xvalue_union"]["quant_params"]
+    scales, params = None, value["xvalue_union"].get("quant_params", {})
+    if value["xvalue_union"].get("quant_params_type") in ("PerChannelQuant", "PerChannelGroupQuant"):
         scale_key = graph["constant_data"][params["scale_buffer_idx"]]["named_key"]
         scales = bytes(store.buffers[store.pte_data[scale_key].buffer_index])
     kind = tensor["datatype"].removeprefix("xnn_datatype_")
-    return _Constant(dtype=_XNN_WEIGHTS.get(kind, kind), shape=tuple(tensor["dims"]), data=data, scales=scales)
+    return _Constant(
+        dtype=_XNN_WEIGHTS.get(kind, kind),
+        shape=tuple(tensor["dims"]),
+        data=data,
+        scales=scales,
+        group=params.get("group_size"),
+    )
 
 
 def weights(path: Path) -> Iterator[StoredWeight]:
-    """Every per-channel int8 matrix [outputs, inputs]: XNNPACK's fully connected weights and embedding_byte tables."""
+    """Every quantized matrix [outputs, inputs]: XNNPACK's fully connected weights and embedding_byte tables."""
     file = _load(path)
     for constant in _constants(file, _xnn_graphs(file)):
         if constant.scales is None:
             continue
-        ints = np.frombuffer(constant.data, np.int8)[: math.prod(constant.shape)].reshape(constant.shape)
-        scales = np.frombuffer(constant.scales, np.float32)[: constant.shape[0]]
+        size, rows = math.prod(constant.shape), constant.shape[0]
+        if constant.dtype == "int4":  # two to a byte, offset by 8; a group's scale is the upper half of a float32
+            packed = np.frombuffer(constant.data, np.uint8)[: size // 2]
+            ints = np.stack([packed & 15, packed >> 4], axis=-1).astype(np.int8).reshape(constant.shape) - 8
+            groups = constant.shape[1] // (constant.group or constant.shape[1])
+            halves = np.frombuffer(constant.scales, np.uint16)[: rows * groups].astype(np.uint32)
+            scales = (halves << 16).view(np.float32).reshape(rows, groups)
+        else:
+            ints = np.frombuffer(constant.data, np.int8)[:size].reshape(constant.shape)
+            scales = np.frombuffer(constant.scales, np.float32)[:rows]
         yield StoredWeight(name="", ints=ints, scales=scales)

@@ -44,7 +44,8 @@ class FileFacts:
 
 @record
 class StoredWeight:
-    """A quantized table in the file: ints int8 [outputs, inputs], scales float32 [outputs]; name if the file has it."""
+    """A quantized table in the file: ints int8 [outputs, inputs], also those of 4 bits; scales float32 [outputs], or
+    [outputs, groups]; name if the file has it."""
 
     name: str
     ints: npt.NDArray[np.int8]
@@ -63,10 +64,11 @@ def scheme_of(kinds: set[tuple[str, str]]) -> str:
         return "fp32"
     if "float16" in weights and weights <= {"float16", "float32"}:
         return "fp16"
-    if "int8" in weights and weights <= {"int8", "float32"}:
+    if weights & {"int8", "int4"} and weights <= {"int8", "int4", "float32"}:
+        bits = "w4" if "int4" in weights else "w8"
         if "static" in activations:
-            return "w8a8"
-        return "w8a8-dynamic" if "dynamic" in activations else "w8"
+            return "w8a8" if bits == "w8" else "mixed"
+        return f"{bits}a8-dynamic" if "dynamic" in activations else bits
     return "mixed"
 
 

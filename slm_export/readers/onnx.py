@@ -98,8 +98,8 @@ def _matrix_products(graph: Any, stored: dict[str, Any]) -> set[tuple[str, str]]
         if node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"):
             kinds.add(("int8", "dynamic"))
         elif node.op_type == "MatMulNBits":
-            attributes = {"bits": 4, **{a.name: a.i for a in node.attribute}}  # 4 where the file does not say
-            kinds.add((f"int{attributes['bits']}", "dynamic" if attributes.get("accuracy_level") == 4 else "float"))
+            level = next((a.i for a in node.attribute if a.name == "accuracy_level"), 0)
+            kinds.add((f"int{_bits(node)}", "dynamic" if level == 4 else "float"))
         elif node.op_type in _STATIC:
             kinds.add(("int8", "static"))
         elif node.op_type in ("MatMul", "Gemm"):
@@ -107,6 +107,11 @@ def _matrix_products(graph: Any, stored: dict[str, Any]) -> set[tuple[str, str]]
             if weight:
                 kinds.add((weight, "static" if _is_dequantized(node.input[0], made_by) else "float"))
     return kinds
+
+
+def _bits(node: Any) -> int:
+    """Of a MatMulNBits: 4 where the file does not say."""
+    return next((int(a.i) for a in node.attribute if a.name == "bits"), 4)
 
 
 def _is_dequantized(name: str, made_by: dict[str, Any]) -> bool:
@@ -153,13 +158,19 @@ def weights(path: Path) -> Iterator[StoredWeight]:
     """Every table stored as `<layer>.ints` with `<layer>.scales`, as slm-export's exporter names them."""
     import onnx
 
-    stored = {t.name: onnx.numpy_helper.to_array(t) for t in _load(path).graph.initializer}
+    graph = _load(path).graph
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    bits = {n.input[1]: _bits(n) for n in _nodes(graph) if n.op_type == "MatMulNBits"}
     for name, ints in stored.items():
         if not name.endswith(".ints"):
             continue
         layer = name.removesuffix(".ints")
         scales = stored[f"{layer}.scales"]
-        if ints.dtype == np.uint8:  # MatMulNBits: [outputs, blocks, block], offset by 128, a scale for each block
+        if bits.get(name) == 4:  # MatMulNBits: [outputs, groups, group / 2], two to a byte, offset by 8
+            low, high = ints & 15, ints >> 4
+            both = np.stack([low, high], axis=-1).astype(np.int8) - 8
+            yield _weight(layer, both.reshape(len(ints), -1), scales.reshape(len(ints), -1))
+        elif ints.dtype == np.uint8:  # MatMulNBits: [outputs, blocks, block], offset by 128, a scale for each block
             blocks = scales.reshape(len(ints), -1)
             if not (blocks == blocks[:, :1]).all():
                 raise InputError(f"{path}: the scales of {layer} differ within an output channel")

@@ -173,19 +173,38 @@ def _arena(model: Any, graph: Any) -> int:
 
 
 def weights(path: Path) -> Iterator[StoredWeight]:
-    """Every per-channel int8 matrix [outputs, inputs], once however many signatures share it."""
+    """Every quantized matrix [outputs, inputs], once however many signatures share it."""
     model = load(path)
     seen = set()
     for graph in model.subgraphs:
         for tensor in graph.tensors:
-            scale = tensor.quantization.scale if tensor.quantization is not None else None
+            scales = _scales(model, graph, tensor)
             shape = [int(d) for d in (tensor.shape if tensor.shape is not None else [])]
-            if tensor.buffer in seen or scale is None or DTYPES.get(tensor.type) != "int8" or len(shape) != 2:
+            if tensor.buffer in seen or scales is None or len(shape) != 2:
                 continue
             seen.add(tensor.buffer)
-            ints = np.frombuffer(model.buffers[tensor.buffer].data, np.int8).reshape(shape)
+            data = model.buffers[tensor.buffer].data
             yield StoredWeight(
                 name=text(tensor.name).removesuffix(";0").removesuffix(".weight"),
-                ints=ints,
-                scales=np.asarray(scale, np.float32),
+                ints=(_nibbles(data) if DTYPES[tensor.type] == "int4" else np.frombuffer(data, np.int8)).reshape(shape),
+                scales=scales,
             )
+
+
+def _scales(model: Any, graph: Any, tensor: Any) -> Any | None:
+    """float32 [outputs], or [outputs, groups]; None of a tensor that is not quantized."""
+    table, dtype = tensor.quantization, DTYPES.get(tensor.type)
+    if table is None or dtype not in ("int8", "int4"):
+        return None
+    if table.details is not None:  # by blocks: a float16 tensor of its own
+        stored = graph.tensors[table.details.scales]
+        halves = np.frombuffer(model.buffers[stored.buffer].data, np.float16)
+        return halves.astype(np.float32).reshape(int(tensor.shape[0]), -1)
+    return None if table.scale is None else np.asarray(table.scale, np.float32)
+
+
+def _nibbles(data: Any) -> Any:
+    """Two to a byte, the low one first, as int8 from -8 to 7."""
+    packed = np.frombuffer(data, np.uint8)
+    both = np.stack([packed & 15, packed >> 4], axis=-1).astype(np.int8).reshape(-1)
+    return np.where(both > 7, both - 16, both).astype(np.int8)

@@ -29,8 +29,9 @@ def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict
     job = from_json(ExportJob, data)
     progress("loading the reference", 0, 1)
     reference = sources.load(job.source, max_length=job.request.max_length)
-    tensors = {n: t for n, t in compression.load(Path(job.tensors)).items() if job.plan.layers[n].bits == 8}
-    compressed = Compressed(module=reference.module, plan=job.plan, tensors=tensors)
+    rounded = compression.load(Path(job.tensors))
+    compression.put_floats(reference.module, rounded.floats)
+    compressed = Compressed(module=reference.module, plan=job.plan, tensors=rounded.tensors, floats=rounded.floats)
     progress("lowering", 0, 1)
     exported = exporters.get(job.format).export(compressed, job.request, Path(job.out))
     return {"artifact": to_json(exported.artifact), "twin": to_json(exported.twin)}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,12 +22,14 @@ from slm_export.parity.probes import lowering_rows
 from slm_export.quantization import compressed as compression
 from slm_export.quantization import schemes
 from slm_export.quantization.compressed import Compressed
+from slm_export.quantization.rounding import Rounded, round_weights
+from slm_export.quantization.schemes import Layer
 from slm_export.quantization.sensitivity import activation_harm
 from slm_export.quantplan import QuantPlan
 from slm_export.records import from_json, record, to_json, write_json
 from slm_export.sources import Reference, SourceInfo
 from slm_export.sources.tokenizer import write_tokenizer
-from slm_export.tasks.encoder import SEGMENTS, takes_segments
+from slm_export.tasks.encoder import BATCH, SEGMENTS, takes_segments
 
 Progress = Callable[[str, int, int], None]
 
@@ -43,6 +47,7 @@ class PrepareJob:
     source: SourceInfo
     max_length: int
     formats: dict[str, FormatNeeds]
+    rounding: str  # of 4-bit weights
     calibration: CalibrationSet | None
     evaluation: EvaluationSet
     folder: str
@@ -88,16 +93,15 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, inputs.probes))
     )
 
-    made = _plans(job, reference, task, inputs, progress)
-    tensors = {n: t for plan in made.values() for n, t in compression.quantize_layers(reference, plan).items()}
-    compression.save(tensors, folder / "compressed.safetensors")
+    made = _compress(job, reference, task, inputs, progress)
     progress("answering with the compressed model", 0, 1)
-    eager = _Eager(task, reference.module, tensors, inputs)
-    for format, plan in made.items():
-        save_outputs(folder / f"eager-{format}.npz", eager.outputs(plan))
-        save_outputs(folder / f"weights-only-{format}.npz", eager.outputs(plan.weights_only()))
+    eager = _Eager(task, inputs)
+    for format, compressed in made.items():
+        compression.save(compressed, folder / f"compressed-{compressed.plan.scheme}.safetensors")
+        save_outputs(folder / f"eager-{format}.npz", eager.outputs(compressed, compressed.plan))
+        save_outputs(folder / f"weights-only-{format}.npz", eager.outputs(compressed, compressed.plan.weights_only()))
     prepared = Prepared(
-        plans=made,
+        plans={format: compressed.plan for format, compressed in made.items()},
         inputs=(*task.INPUTS, *([SEGMENTS] if any(t.token_type_ids for t in tokens) else [])),
         pad_id=reference.pad_id,
         tokenizer_files=tokenizer_files,
@@ -176,33 +180,73 @@ def _run(task: ModuleType, module: Any, tokens: Sequence[Tokens], progress: Prog
     return task.run(module, tokens, progress=lambda done: progress(what, done, len(tokens)))
 
 
-def _plans(
+def _compress(
     job: PrepareJob, reference: Reference, task: ModuleType, inputs: Inputs, progress: Progress
-) -> dict[str, QuantPlan]:
-    """One plan per format. Plans of one scheme differ in the granularity of activations, never in the integers."""
-    long = inputs.probes[-1].input_ids
-    rows = reference.module.get_input_embeddings().weight.shape[0]
-    pair = [Tokens(input_ids=tuple((i + shift) % rows for i in long)) for shift in (0, 1)]
-    layers = compression.find_layers(reference.module, lambda n: task.run(reference.module, [pair[n]]))
+) -> dict[str, Compressed]:
+    """By format. Formats of one scheme differ in the granularity of activations, never in the integers."""
+    layers = _layers(reference, task, inputs)
+    wanted = sorted({needs.scheme for needs in job.formats.values()})
+    rounded = {scheme: _round(job, reference, task, scheme, layers, progress) for scheme in wanted}
     made = {}
     for format, needs in job.formats.items():
+        tensors, floats = rounded[needs.scheme].tensors, rounded[needs.scheme].floats
         plan = schemes.make(needs.scheme, layers, activations=needs.activations)
-        if plan.quantizes_activations and len(needs.activations) > 1:
-            harm = _harm(job, reference, task, plan, needs.activations[0], progress)
+        compressed = Compressed(module=reference.module, plan=plan, tensors=tensors, floats=floats)
+        if needs.scheme in schemes.NEEDS_CALIBRATION and len(needs.activations) > 1:
+            harm = _harm(job, reference, task, compressed, needs.activations[0], progress)
             plan = schemes.make(
                 needs.scheme, layers, activations=needs.activations, harm=harm, tolerated=task.TOLERATED_HARM
             )
-        made[format] = plan
+        made[format] = replace(compressed, plan=plan)
     return made
 
 
+def _layers(reference: Reference, task: ModuleType, inputs: Inputs) -> dict[str, Layer]:
+    long = inputs.probes[-1].input_ids
+    rows = reference.module.get_input_embeddings().weight.shape[0]
+    pair = [Tokens(input_ids=tuple((i + shift) % rows for i in long)) for shift in (0, 1)]
+    return compression.find_layers(reference.module, lambda n: task.run(reference.module, [pair[n]]))
+
+
+def _round(
+    job: PrepareJob,
+    reference: Reference,
+    task: ModuleType,
+    scheme: str,
+    layers: dict[str, Layer],
+    progress: Progress,
+) -> Rounded:
+    plan = schemes.make(scheme, layers)
+    if not any(p.bits == 4 for p in plan.layers.values()):
+        return round_weights(reference.module, plan, "rtn")
+    module = copy.deepcopy(reference.module)
+    runs = []
+    if job.calibration is not None:
+        tokens = _tokens(task, reference, job.calibration.samples, job.max_length)
+        runs = [partial(task.run, module, part) for part in _parts(tokens)]
+    return round_weights(
+        module, plan, job.rounding, runs, lambda done, total: progress("rounding weights to 4 bits", done, total)
+    )
+
+
+def _parts(tokens: Sequence[Tokens]) -> list[list[Tokens]]:
+    """Samples of one length, so that each part is one run of the model."""
+    ordered = sorted(tokens, key=lambda t: len(t.input_ids))
+    same = [list(group) for _, group in itertools.groupby(ordered, key=lambda t: len(t.input_ids))]
+    return [group[start : start + BATCH] for group in same for start in range(0, len(group), BATCH)]
+
+
 def _harm(
-    job: PrepareJob, reference: Reference, task: ModuleType, plan: QuantPlan, granularity: str, progress: Progress
+    job: PrepareJob,
+    reference: Reference,
+    task: ModuleType,
+    compressed: Compressed,
+    granularity: str,
+    progress: Progress,
 ) -> dict[str, float]:
     assert job.calibration is not None, "the pipeline refuses schemes that need calibration without it"
-    tensors = compression.quantize_layers(reference, plan)
     return activation_harm(
-        Compressed(module=reference.module, plan=plan, tensors=tensors),
+        compressed,
         task,
         _tokens(task, reference, job.calibration.samples, job.max_length),
         granularity=granularity,
@@ -213,15 +257,14 @@ def _harm(
 class _Eager:
     """The compressed model's own outputs, eager, on the rows that lowering is judged by; each plan computed once."""
 
-    def __init__(self, task: ModuleType, module: Any, tensors: dict[str, Any], inputs: Inputs) -> None:
-        self._task, self._module, self._tensors, self._inputs = task, module, tensors, inputs
+    def __init__(self, task: ModuleType, inputs: Inputs) -> None:
+        self._task, self._inputs = task, inputs
         self._known: dict[str, Outputs] = {}
 
-    def outputs(self, plan: QuantPlan) -> Outputs:
-        key = repr(plan.layers)
+    def outputs(self, compressed: Compressed, plan: QuantPlan) -> Outputs:
+        key = f"{plan.scheme} {plan.layers!r}"
         if key not in self._known:
-            compressed = Compressed(module=self._module, plan=plan, tensors=self._tensors)
-            module = compression.with_weights(compressed)
+            module = compression.with_weights(replace(compressed, plan=plan))
             with compression.quantized_activations(module, plan):
                 rows = self._task.run(module, [self._inputs.evaluation[r] for r in self._inputs.lowering_rows])
                 self._known[key] = Outputs(evaluation=rows, probes=self._task.run(module, self._inputs.probes))

@@ -57,9 +57,19 @@ def _find(target: str, *, near: Path | None) -> Path:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         raise UsageError(f"{path} is not valid TOML: {err}", where=str(path)) from err
+    if isinstance(data.get("limits"), list):
+        data["limits"] = [single for row in data["limits"] for single in _by_scheme(row)]
+    return data
+
+
+def _by_scheme(row: Any) -> list[Any]:
+    """A limits row of several schemes as one of each."""
+    if isinstance(row, dict) and isinstance(row.get("scheme"), list):
+        return [{**row, "scheme": scheme} for scheme in row["scheme"]]
+    return [row]
 
 
 def _merged(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
