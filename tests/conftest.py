@@ -14,6 +14,10 @@ import pytest
 from tests import support
 from tests.tiny import make_tiny_model, write_csv
 
+# Matrices this small wait for threads longer than they compute: with two, training a tiny model takes three times as
+# long, and with two processes doing so six times.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "banking-intents"
 

@@ -14,7 +14,9 @@ from tests.conftest import ROOT, Cli, tiny_args
 MAX_LENGTH = 24
 CASES = [
     ("executorch", "fp32"), ("executorch", "w8a8-dynamic"), ("tflite", "fp32"), ("tflite", "fp16"),
-    ("tflite", "w8a8-dynamic"), ("onnx", "fp32"), ("onnx", "fp16"), ("onnx", "w8a8-dynamic"),
+    ("tflite", "w8"), ("tflite", "w8a8-dynamic"), ("onnx", "fp32"), ("onnx", "fp16"), ("onnx", "w8"),
+    ("onnx", "w8a8-dynamic"), ("executorch", "w4a8-dynamic"), ("tflite", "w4a8-dynamic"), ("onnx", "w4"),
+    ("onnx", "w4a8-dynamic"),
 ]  # fmt: skip
 
 

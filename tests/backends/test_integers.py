@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from slm_export import readers
-from tests.conftest import EXAMPLE
+from tests.conftest import EXAMPLE, Cli
 
 FILES = {"executorch": "executorch/model.pte", "tflite": "tflite/model.tflite", "onnx": "onnx/model.onnx"}
 
@@ -55,3 +55,40 @@ def test_files_that_have_names_hold_each_layers_own_integers(stored, format):
 def test_the_three_files_agree_with_each_other(stored):
     sets = [sorted(digest(w.ints, w.scales) for w in weights) for weights in stored.values()]
     assert sets[0] == sets[1] == sets[2]
+
+
+def to_bfloat16(values):
+    """Round to nearest, ties to even, to the upper half of a float32."""
+    bits = values.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+@pytest.fixture(scope="module")
+def int4_bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("int4")
+    data = ["--calibration", EXAMPLE / "calibration.csv", "--eval", EXAMPLE / "eval.csv"]
+    scheme = ["--scheme", "w4a8-dynamic", "--rounding", "rtn", "--max-length", 32]
+    Cli(folder)(EXAMPLE, "--target", "android-arm64", *data, *scheme, "-o", "dist")
+    return folder / "dist/banking-intents-android-arm64"
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_every_int4_weight_and_its_groups_scales_are_in_the_file(int4_bundle, format):
+    path = int4_bundle / FILES[format]
+    stored = {digest(w.ints, w.scales) for w in readers.get(path).weights(path)}
+    eight_bits = expected_tables()
+    missing = []
+    for name, tensor in load_file(EXAMPLE / "model.safetensors").items():
+        name = name.removesuffix(".weight")
+        if name not in eight_bits:
+            continue
+        if name.endswith("word_embeddings"):
+            table = eight_bits[name]
+        else:
+            groups = tensor.astype(np.float32).reshape(len(tensor), -1, 32)
+            scales = to_bfloat16(np.maximum(np.abs(groups).max(axis=2) / np.float32(7), np.float32(6.2e-5)))
+            ints = np.clip(np.rint(groups / scales[..., None]), -8, 7).astype(np.int8)
+            table = (ints.reshape(tensor.shape), scales)
+        if digest(*table) not in stored:
+            missing.append(name)
+    assert missing == [] and len(stored) == len(eight_bits)

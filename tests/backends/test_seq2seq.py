@@ -23,11 +23,7 @@ TABLE_BYTES = 9000 * 32 * 4
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """{family: folder of a trained model with data files}, each made once."""
-    import torch
-
     made = {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # matrices this small wait for threads longer than they compute
 
     def make(family):
         if family not in made:
@@ -38,8 +34,7 @@ def models(tmp_path_factory):
             made[family] = folder
         return made[family]
 
-    yield make
-    torch.set_num_threads(threads)
+    return make
 
 
 @pytest.fixture(scope="module")
