@@ -15,7 +15,10 @@ from slm_export.readers.facts import peak_bytes, scheme_of
         ({("int8", "dynamic")}, "w8a8-dynamic"),
         ({("int8", "dynamic"), ("int8", "float")}, "w8a8-dynamic"),
         ({("int8", "static"), ("float32", "float")}, "w8a8"),
-        ({("int4", "dynamic"), ("int8", "dynamic")}, "mixed"),
+        ({("int4", "dynamic"), ("int8", "dynamic")}, "w4a8-dynamic"),
+        ({("int4", "float"), ("int8", "float"), ("float32", "float")}, "w4"),
+        ({("int4", "static")}, "mixed"),
+        ({("int8", "float"), ("float16", "float")}, "mixed"),
     ],
 )
 def test_scheme_is_named_by_what_the_products_hold(kinds, scheme):

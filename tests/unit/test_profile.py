@@ -49,6 +49,13 @@ def test_own_profile_extends_and_overrides_key_by_key(tmp_path):
     assert mine.limits_for(**ask, format="onnx").bounds["flip_rate"] == 0.007, "a format's own row wins"
 
 
+def test_one_row_may_hold_for_several_schemes(tmp_path):
+    row = "[[limits]]\ntask = 'text-classification'\nscheme = ['w4', 'w8']\nflip_rate = 0.5\nwhy = 'a toy'"
+    mine = load(tmp_path, f'extends = "linux-x86_64"\n{row}')
+    for scheme in ("w4", "w8"):
+        assert mine.limits_for(task="text-classification", scheme=scheme, format="onnx").bounds["flip_rate"] == 0.5
+
+
 def test_budgets_are_optional_and_limits_missing_for_a_task_are_none(tmp_path):
     mine = load(tmp_path, 'extends = "linux-x86_64"')
     assert mine.budgets.artifact_mb is None
@@ -66,7 +73,7 @@ def test_budgets_are_optional_and_limits_missing_for_a_task_are_none(tmp_path):
         ("[shapes]\nbuckets = [1, 'b']", "shapes.buckets: [1, 'b'] is not a list, each item a positive whole number"),
         ("[runtimes.onxx]\npackage = 'p'", "runtimes: unknown 'onxx'; did you mean 'onnx'?"),
         ("[runtimes.onnx]\nschemes = ['fp23']", "runtimes.onnx.schemes: unknown 'fp23'; did you mean 'fp32'?"),
-        ("[runtimes.onnx]\ndefault_scheme = 'w4'", "runtimes.onnx.default_scheme: 'w4' is not among its schemes"),
+        ("[runtimes.tflite]\ndefault_scheme = 'w4'", "runtimes.tflite.default_scheme: 'w4' is not among its schemes"),
         ("[[limits]]\ntask = 'text-clasification'\nscheme = 'fp32'\nwhy = 'w'", "did you mean 'text-classification'?"),
         ("[[limits]]\ntask = 'text-classification'\nscheme = 'fp32'\nflip_rat = 1", "did you mean 'flip_rate'?"),
         ("[[limits]]\ntask = 'text-classification'\nscheme = 'fp32'\nflip_rate = 1", "why is missing"),
