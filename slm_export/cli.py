@@ -11,7 +11,7 @@ import click
 
 import slm_export
 from slm_export.errors import INTERRUPTED, SlmExportError
-from slm_export.names import FORMATS, ROUNDINGS, SCHEMES, TASKS
+from slm_export.names import AUTO, FORMATS, ROUNDINGS, SCHEMES, TASKS
 
 FORMAT = click.Choice(FORMATS)
 
@@ -69,13 +69,18 @@ EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--task", type=click.Choice(list(TASKS)), help="What MODEL does.  [default: as its config says]"),
     click.option("--base", help="The model that the adapter MODEL belongs to.  [default: as the adapter says]"),
     click.option("--format", "format", type=FORMAT, multiple=True, help="Repeatable.  [default: the target's]"),
-    click.option("--scheme", type=click.Choice(list(SCHEMES)), help="Quantization.  [default: the target's]"),
+    click.option("--scheme", type=click.Choice([*SCHEMES, AUTO]), help="Quantization.  [default: the target's]"),
+    click.option("--max-drop", help="Most to lose of the task's metric: 0.5% (points), 0.5%rel (of its value)."),
+    click.option("--max-size", help="Largest artifact, such as 25MB. With --scheme auto: the best that fits."),
     click.option("--max-length", type=int, help="Most tokens an artifact takes.  [default: the target's]"),
     click.option("--batch", type=int, help="Most texts in one call; ONNX takes any.  [default: the target's]"),
     click.option(
         "--rounding",
         type=click.Choice(list(ROUNDINGS)),
         help="Of 4-bit weights.  [default: awq+gptq; without --calibration mse]",
+    ),
+    click.option(
+        "--int8-share", type=click.FloatRange(0, 1), help="Of 4-bit weights: so many, the most sensitive, get 8 bits."
     ),
     click.option("--seed", type=int, help="Of the calibration sample.  [default: 0]"),
     click.option("--calibration-samples", type=click.IntRange(min=1), help="[default: 128]"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_export.errors import UsageError, nearest
-from slm_export.names import FORMATS, SCHEMES
+from slm_export.names import AUTO, FORMATS, SCHEMES
 from slm_export.records import record
 from slm_export.targets import TargetProfile
 
@@ -19,9 +19,9 @@ UNROLLED_LENGTH = 64  # tokens an LSTM or GRU is unrolled for, where nobody says
 SETTINGS: dict[str, type] = {
     "model": str, "weights": str, "base": str, "task": str, "target": str, "calibration": str, "eval": str,
     "output": str, "name": str, "format": list, "scheme": str, "max-length": int, "batch": int, "seed": int,
-    "rounding": str, "calibration-samples": int, "text-column": str, "label-column": str, "pair-column": str,
-    "slice-column": str,
-    "allow-overlap": bool, "revision": str, "json": bool, "junit": str, "report": str,
+    "max-drop": str, "max-size": str, "rounding": str, "int8-share": float, "calibration-samples": int,
+    "text-column": str, "label-column": str, "pair-column": str, "slice-column": str, "allow-overlap": bool,
+    "revision": str, "json": bool, "junit": str, "report": str,
 }  # fmt: skip
 DEFAULTS = {"output": "dist", "seed": 0, "calibration-samples": 128, "allow-overlap": False, "json": False}
 
@@ -129,6 +129,7 @@ class Choice:
     format: str
     scheme: str
     refused: str | None = None
+    candidates: tuple[str, ...] = ()  # schemes that auto may choose from
 
 
 def choose_formats(settings: Mapping[str, Setting], profile: TargetProfile, unsupported: Any) -> list[Choice]:
@@ -144,14 +145,19 @@ def choose_formats(settings: Mapping[str, Setting], profile: TargetProfile, unsu
         if format not in profile.runtimes:
             raise UsageError(f"target {profile.name} has no format {format!r}", why=nearest(format, profile.runtimes))
     scheme = settings.get("scheme")
-    if scheme and scheme.value not in SCHEMES:
-        raise UsageError(f"unknown scheme {scheme.value!r}", why=nearest(scheme.value, SCHEMES))
+    if scheme and scheme.value not in (*SCHEMES, AUTO):
+        raise UsageError(f"unknown scheme {scheme.value!r}", why=nearest(scheme.value, (*SCHEMES, AUTO)))
     choices = []
     for format in formats:
+        allowed = profile.runtimes[format].schemes
         wanted = scheme.value if scheme else profile.runtimes[format].default_scheme
+        if wanted == AUTO:
+            able = tuple(s for s in allowed if unsupported(format, s) is None)
+            choices.append(Choice(format=format, scheme=AUTO, candidates=able))
+            continue
         refused = unsupported(format, wanted)
-        if refused is None and wanted not in profile.runtimes[format].schemes:
-            refused = f"target {profile.name} allows {', '.join(profile.runtimes[format].schemes)}"
+        if refused is None and wanted not in allowed:
+            refused = f"target {profile.name} allows {', '.join(allowed)}"
         if refused and named:
             raise UsageError(
                 f"{format} cannot be exported as {wanted}", why=refused, next_step="choose another --scheme"

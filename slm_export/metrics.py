@@ -85,6 +85,25 @@ def wilson_interval(successes: int, n: int, *, z: float = 1.959964) -> tuple[flo
     return max(0.0, center - half), min(1.0, center + half)
 
 
+def drop_interval(
+    before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_], *, z: float = 1.959964
+) -> tuple[float, float]:
+    """Interval of the share of right answers before minus that after, of the same samples, 95 % by default.
+
+    Adjusted Wald for matched pairs (Agresti and Min 2005, Statistics in Medicine 24:729): what counts is how many
+    answers changed, not how many there are. Nothing at all gives (-1, 1).
+    """
+    if before.shape != after.shape:
+        raise ValueError(f"shapes differ: {before.shape} and {after.shape}")
+    if before.size == 0:
+        return -1.0, 1.0
+    n = before.size + 2
+    lost, won = int((before & ~after).sum()) + 0.5, int((after & ~before).sum()) + 0.5
+    center = (lost - won) / n
+    half = z * math.sqrt(lost + won - (lost - won) ** 2 / n) / n
+    return center - half, center + half
+
+
 def accuracy(labels: npt.NDArray[np.int64], answers: npt.NDArray[np.int64]) -> float:
     """Share of answers that equal the label."""
     if labels.shape != answers.shape or labels.size == 0:

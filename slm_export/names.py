@@ -15,6 +15,8 @@ SCHEMES = {
     "w4a8-dynamic": "int4 weights in groups of 32 (lookups and tied heads int8), int8 activations scaled at run time",
 }
 
+AUTO = "auto"  # in place of a scheme: the smallest within --max-drop, or the best within --max-size
+
 ROUNDINGS = {  # of 4-bit weights
     "rtn": "to the nearest step of the group's largest weight",
     "mse": "the scale that errs least is searched; with a calibration set, weighted by the inputs it shows",

@@ -14,17 +14,21 @@ from slm_export.bundle.write import write_bundle
 from slm_export.config import Choice
 from slm_export.errors import BudgetError, ExportError, OutOfMemoryError, ParityError, SlmExportError
 from slm_export.exporters.common import ExportRequest
+from slm_export.names import AUTO
 from slm_export.outputs import Inputs, load_outputs
-from slm_export.parity.check import Run, Truth, check
+from slm_export.parity.budget import loss, tightened
+from slm_export.parity.check import Run, Truth, check, reference_answers
 from slm_export.parity.report import ParityReport, RuntimeCheck
 from slm_export.planning import RunPlan
+from slm_export.quantization.trials import key_of
 from slm_export.records import from_json, read_json, record, to_json
 from slm_export.report.markdown import report_markdown
 from slm_export.results import FormatResult, RunResult
 from slm_export.runtimes.worker import ExecuteJob
 from slm_export.stages import StageResult, run_stage
+from slm_export.stages.compress import FormatNeeds, Search, Wishes
 from slm_export.stages.export import ExportJob
-from slm_export.stages.prepare import FormatNeeds, Prepared, PrepareJob
+from slm_export.stages.prepare import Prepared, PrepareJob
 from slm_export.targets import Limits, RuntimeSpec
 
 
@@ -91,18 +95,41 @@ class _Run:
         job = PrepareJob(
             source=self.plan.source,
             max_length=self.plan.shape.max_length,
-            formats={
-                c.format: FormatNeeds(scheme=c.scheme, activations=exporters.get(c.format).ACTIVATIONS) for c in chosen
-            },
-            rounding=self.plan.rounding,
+            wishes=Wishes(
+                formats={c.format: self.needs(c) for c in chosen},
+                rounding=self.plan.rounding,
+                int8_share=self.plan.int8_share,
+                search=self.search() if any(c.scheme == AUTO for c in chosen) else None,
+            ),
             calibration=self.plan.calibration,
             evaluation=self.plan.evaluation,
             folder=str(self.work),
         )
         return from_json(Prepared, self.stage("prepare", "prepare", job))
 
+    def needs(self, choice: Choice) -> FormatNeeds:
+        exporter = exporters.get(choice.format)
+        return FormatNeeds(
+            scheme=choice.scheme,
+            schemes=choice.candidates,
+            activations=exporter.ACTIVATIONS,
+            group_scale_bytes=exporter.GROUP_SCALE_BYTES,
+        )
+
+    def search(self) -> Search:
+        plan = self.plan
+        plan.out.mkdir(parents=True, exist_ok=True)
+        parts = (plan.source.sha256, plan.calibration, plan.shape.max_length, plan.max_drop, plan.max_size)
+        return Search(
+            max_drop=plan.max_drop,
+            max_megabytes=plan.max_size,
+            store=str(plan.out / f"{plan.name}.trials.jsonl"),
+            key=key_of(*parts),
+        )
+
     def make(self, choice: Choice, prepared: Prepared) -> FormatResult:
-        """Export, run, compare and judge one format."""
+        """Export, run, compare and judge one format, in the scheme that was chosen or found."""
+        choice = replace(choice, scheme=prepared.plans[choice.format].scheme)
         artifact: Artifact | None = None
         report: ParityReport | None = None
         error: SlmExportError | None = None
@@ -131,7 +158,7 @@ class _Run:
             source=self.plan.source,
             plan=prepared.plans[choice.format],
             request=request,
-            tensors=str(self.work / f"compressed-{choice.scheme}.safetensors"),
+            tensors=str(self.work / f"compressed-{choice.format}.safetensors"),
             out=str(self.work / "artifacts"),
         )
         made = self.stage("export", f"export-{choice.format}", job)
@@ -147,6 +174,9 @@ class _Run:
         limits = self.plan.profile.limits_for(task=self.plan.source.task, scheme=choice.scheme, format=choice.format)
         assert limits is not None, "planning refuses targets without limits"
         truth = self.truth(choice.format)
+        if self.plan.max_drop is not None:
+            at_reference = loss(self.plan.source.task, reference_answers(truth))
+            limits = tightened(limits, self.plan.max_drop, at_reference)
         run = self.run(artifact, f"execute-{choice.format}", spec)
         rows = truth.lowering_rows
         twin_run = self.run(twin, f"execute-{choice.format}-twin", spec, rows=rows) if twin else None
@@ -243,6 +273,13 @@ class _Run:
 
     def over_budget(self, artifact: Artifact) -> BudgetError | None:
         budgets, name = self.plan.profile.budgets, self.plan.profile.name
+        size = sum(f.bytes for f in artifact.files) / 1e6
+        if self.plan.max_size is not None and size > self.plan.max_size:
+            return BudgetError(
+                f"{artifact.path} is {size:.1f} MB, --max-size allows {self.plan.max_size:g} MB",
+                where="--max-size",
+                next_step="a smaller scheme or model, or a larger --max-size",
+            )
         memory = artifact.memory
         needs = {
             "artifact_mb": (sum(f.bytes for f in artifact.files), budgets.artifact_mb, "is"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,15 @@ from slm_export import calibration, config, doctor, exporters, oldest, sources, 
 from slm_export.calibration import CalibrationSet, EvaluationSet
 from slm_export.config import Choice, Setting, Shape
 from slm_export.errors import InputError, UsageError, nearest
-from slm_export.names import ROUNDINGS, TASKS, is_file_name
+from slm_export.names import AUTO, ROUNDINGS, TASKS, is_file_name
+from slm_export.parity import budget
+from slm_export.parity.budget import MaxDrop
 from slm_export.quantization.schemes import NEEDS_CALIBRATION, SCHEMES
 from slm_export.records import record
 from slm_export.sources import SourceInfo
 from slm_export.targets import TargetProfile
 
+TRIED = 1000  # rows of the calibration file that trials of a search are judged by, at most
 OPERATORS_PER_STEP = 15  # of one direction of an LSTM, unrolled; a GRU has 17
 
 
@@ -29,6 +34,9 @@ class RunPlan:
     choices: tuple[Choice, ...]
     shape: Shape
     rounding: str
+    int8_share: float
+    max_drop: MaxDrop | None
+    max_size: float | None  # of an artifact, megabytes
     calibration: CalibrationSet | None
     evaluation: EvaluationSet
     out: Path
@@ -53,7 +61,9 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     source = _source(settings)
     choices = config.choose_formats(settings, profile, lambda f, s: exporters.get(f).supports(source.task, s))
     doctor.require((c.format for c in choices if not c.refused), source.task)
-    _require_limits(choices, profile, source.task)
+    max_drop, max_size = _max_drop(settings), _max_size(settings)
+    _require_goal(settings, choices, source.task)
+    choices = _with_limits(choices, profile, source.task)
     unrolling = _unrolling(choices, source)
     shape, resolved = config.shapes(settings, profile, source.max_positions, unrolled=bool(unrolling))
     chosen, judge = calibration.load(_data_options(settings, source), source.labels)
@@ -64,6 +74,9 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     return RunPlan(
         settings={**settings, **resolved},
         rounding=rounding.value,
+        int8_share=_int8_share(settings, choices),
+        max_drop=max_drop,
+        max_size=max_size,
         profile=profile,
         source=source,
         choices=tuple(choices),
@@ -110,23 +123,58 @@ def _data_options(settings: Mapping[str, Setting], source: SourceInfo) -> calibr
         pair_column=_value(settings, "pair-column"),
         slice_column=_value(settings, "slice-column"),
         size=settings["calibration-samples"].value,
+        tried=TRIED if _value(settings, "scheme") == AUTO and "max-drop" in settings else 0,
         seed=settings["seed"].value,
         allow_overlap=settings["allow-overlap"].value,
     )
 
 
 def _require_calibration(choices: list[Choice], chosen: CalibrationSet | None) -> None:
-    needy = sorted({c.scheme for c in choices if not c.refused} & NEEDS_CALIBRATION)
+    needy = sorted(_schemes(choices) & NEEDS_CALIBRATION)
     if needy and chosen is None:
         raise InputError(
-            f"scheme {needy[0]} needs a calibration set",
+            f"scheme {AUTO if any(c.scheme == AUTO for c in choices) else needy[0]} needs a calibration set",
             why="it measures on real texts which layers the rounding of activations hurts; random data would not tell",
             next_step="give texts like the app's with --calibration, or choose --scheme fp32",
         )
 
 
+def _schemes(choices: list[Choice]) -> set[str]:
+    """All that may be made."""
+    return {s for c in choices if not c.refused for s in (c.candidates or (c.scheme,))}
+
+
 def _has_4_bits(choices: list[Choice]) -> bool:
-    return any(SCHEMES[c.scheme].bits == 4 for c in choices if not c.refused)
+    return any(SCHEMES[s].bits == 4 for s in _schemes(choices))
+
+
+def _max_drop(settings: Mapping[str, Setting]) -> MaxDrop | None:
+    asked = settings.get("max-drop")
+    return budget.parse(asked.value, origin=asked.origin) if asked else None
+
+
+def _max_size(settings: Mapping[str, Setting]) -> float | None:
+    """Megabytes."""
+    asked = settings.get("max-size")
+    if asked is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+) ?(KB|MB|GB)", asked.value.strip(), flags=re.IGNORECASE)
+    if found is None or not float(found[1]):
+        raise UsageError(f"--max-size {asked.value!r} is no size", where=asked.origin, next_step="write 25MB")
+    return float(found[1]) * {"KB": 1e-3, "MB": 1.0, "GB": 1e3}[found[2].upper()]
+
+
+def _require_goal(settings: Mapping[str, Setting], choices: list[Choice], task: str) -> None:
+    if all(c.scheme != AUTO for c in choices):
+        return
+    if "max-drop" not in settings and "max-size" not in settings:
+        raise UsageError(
+            "--scheme auto needs a goal",
+            where=settings["scheme"].origin,
+            next_step="say what may be lost with --max-drop 0.5%, or how large it may be with --max-size 25MB",
+        )
+    if task in tasks.GENERATING:
+        raise UsageError(f"--scheme auto does not know {task} yet", next_step="name a scheme")
 
 
 def _rounding(settings: Mapping[str, Setting], chosen: CalibrationSet | None) -> Setting:
@@ -145,14 +193,36 @@ def _rounding(settings: Mapping[str, Setting], chosen: CalibrationSet | None) ->
     return asked
 
 
-def _require_limits(choices: list[Choice], profile: TargetProfile, task: str) -> None:
-    for choice in choices:
-        if not choice.refused and not profile.limits_for(task=task, scheme=choice.scheme, format=choice.format):
+def _int8_share(settings: Mapping[str, Setting], choices: list[Choice]) -> float:
+    share = settings.get("int8-share")
+    if share is None:
+        return 0.0
+    if not 0 <= share.value <= 1:
+        raise UsageError(f"--int8-share {share.value:g} is no share", where=share.origin, next_step="give 0 to 1")
+    if not _has_4_bits(choices):
+        raise UsageError(
+            "--int8-share means nothing here: no format gets 4-bit weights",
+            where=share.origin,
+            next_step="add --scheme w4a8-dynamic",
+        )
+    return float(share.value)
+
+
+def _with_limits(choices: list[Choice], profile: TargetProfile, task: str) -> list[Choice]:
+    """The choices, without candidates that no threshold would gate."""
+
+    def gated(choice: Choice, scheme: str) -> bool:
+        return profile.limits_for(task=task, scheme=scheme, format=choice.format) is not None
+
+    kept = [replace(c, candidates=tuple(s for s in c.candidates if gated(c, s))) for c in choices]
+    for choice in kept:
+        if not choice.refused and not (choice.candidates or gated(choice, choice.scheme)):
             raise UsageError(
                 f"target {profile.name} has no limits for {task} in {choice.scheme}",
                 why="without thresholds there is no gate",
                 next_step="add a [[limits]] row to the profile",
             )
+    return kept
 
 
 def _notes(
@@ -208,6 +278,6 @@ def _recurrent_notes(choices: list[Choice], source: SourceInfo, unrolling: list[
             f"{' and '.join(unrolling)} repeat {layers} recurrent layers (directions counted) for each of "
             f"{shape.max_length} tokens: about {operators:,} operators. Longer texts are cut; --max-length changes it"
         )
-    if any(c.scheme != "fp32" and not c.refused for c in choices):
+    if _schemes(choices) != {"fp32"}:
         notes.append("weights of recurrent layers stay float32; lookups of a megabyte and Linears follow the scheme")
     return notes

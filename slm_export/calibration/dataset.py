@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from slm_export.calibration.kinds import Sample
@@ -14,6 +15,7 @@ from slm_export.calibration.sampling import overlap, stratified
 from slm_export.errors import InputError
 from slm_export.records import record, to_json
 
+FEWEST_TRIED = 20  # rows that trials of a search are judged by
 HELD_OUT = 512  # rows taken from the calibration file to judge by, when no evaluation file is given
 LENGTH_BINS = (8, 16, 32, 64, 128, 256, 512)
 
@@ -29,6 +31,8 @@ class CalibrationSet:
     overlap_lines: tuple[int, ...]  # rows that are also in the evaluation set
     overlap_used: bool
     samples: tuple[Sample, ...]
+    tried: tuple[Sample, ...] = ()  # rows of the same file that trials of a search are judged by
+    tried_targets: Targets | None = None
 
 
 @record
@@ -55,6 +59,7 @@ class DataOptions:
     slice_column: str | None = None
     most: int | None = None  # samples that judge; None: every row
     size: int = 128
+    tried: int = 0  # rows to hold out for a search
     seed: int = 0
     allow_overlap: bool = False
 
@@ -70,7 +75,7 @@ def load(options: DataOptions, labels: Sequence[str]) -> tuple[CalibrationSet | 
         size = options.most or len(evaluation.samples)
         judging = stratified(evaluation.samples, size=size, seed=options.seed)
         judge = _evaluation_set(evaluation, judging, labels, held_out=False)
-        return None if calibration is None else _choose(calibration, judge, options), judge
+        return None if calibration is None else _choose(calibration, judge, options, labels), judge
     if calibration is None:
         raise InputError(
             "there is nothing to judge the artifacts by",
@@ -94,7 +99,7 @@ def _read(path: Path | None, options: DataOptions) -> DataFile | None:
     )
 
 
-def _choose(data: DataFile, judge: EvaluationSet, options: DataOptions) -> CalibrationSet:
+def _choose(data: DataFile, judge: EvaluationSet, options: DataOptions, labels: Sequence[str]) -> CalibrationSet:
     leaked = overlap(data.samples, judge.samples)
     refused = set() if options.allow_overlap else {s.line for s in leaked}
     usable = [s for s in data.samples if s.line not in refused]
@@ -105,7 +110,26 @@ def _choose(data: DataFile, judge: EvaluationSet, options: DataOptions) -> Calib
             why="rows that tune an artifact cannot judge it",
             next_step="use other rows for one of the two, or force it with --allow-overlap",
         )
-    return _calibration_set(data, usable, leaked, options)
+    chosen = stratified(usable, size=options.size, seed=options.seed)
+    return _with_tried(_calibration_set(data, chosen, leaked, options), usable, labels, options)
+
+
+def _with_tried(
+    chosen: CalibrationSet, usable: Sequence[Sample], labels: Sequence[str], options: DataOptions
+) -> CalibrationSet:
+    """With rows for the trials of a search: none that drive quantization."""
+    if not options.tried:
+        return chosen
+    taken = {s.line for s in chosen.samples} | {s.line for s in overlap(usable, chosen.samples)}
+    left = [s for s in usable if s.line not in taken]
+    if len(left) < FEWEST_TRIED:
+        raise InputError(
+            f"{chosen.file} leaves {len(left)} rows to judge trials by, beside {len(chosen.samples)} to calibrate with",
+            why=f"a search needs {FEWEST_TRIED} at least, and neither may be rows of the evaluation set",
+            next_step="give more rows, fewer --calibration-samples, or name a --scheme",
+        )
+    tried = tuple(stratified(left, size=options.tried, seed=options.seed))
+    return replace(chosen, tried=tried, tried_targets=targets(tried, labels, file=chosen.file))
 
 
 def _evaluation_set(
@@ -132,11 +156,14 @@ def _held_out(data: DataFile, options: DataOptions, labels: Sequence[str]) -> tu
     if not rest:
         raise InputError(f"{data.name} repeats one text; nothing is left to judge by", next_step="give --eval")
     judge = _evaluation_set(data, stratified(rest, size=HELD_OUT, seed=options.seed), labels, held_out=True)
-    return _calibration_set(data, chosen, [], options), judge
+    unjudged = [
+        s for s in data.samples if s.line not in {j.line for j in (*judge.samples, *overlap(rest, judge.samples))}
+    ]
+    return _with_tried(_calibration_set(data, chosen, [], options), unjudged, labels, options), judge
 
 
 def _calibration_set(
-    data: DataFile, usable: Sequence[Sample], leaked: Sequence[Sample], options: DataOptions
+    data: DataFile, chosen: Sequence[Sample], leaked: Sequence[Sample], options: DataOptions
 ) -> CalibrationSet:
     return CalibrationSet(
         file=data.name,
@@ -145,7 +172,7 @@ def _calibration_set(
         seed=options.seed,
         overlap_lines=tuple(s.line for s in leaked),
         overlap_used=options.allow_overlap,
-        samples=tuple(stratified(usable, size=options.size, seed=options.seed)),
+        samples=tuple(chosen),
     )
 
 

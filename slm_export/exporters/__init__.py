@@ -1,6 +1,7 @@
 """Exporters: compressed model + target -> artifact. Each module has
 
     ACTIVATIONS                          granularities its format runs, fastest first (quantplan.py)
+    GROUP_SCALE_BYTES                    what it stores of a group's scale
     UNROLLS                              whether LSTM and GRU layers are written out for a fixed number of tokens
     supports(task, scheme) -> str | None a reason why not, or None
     export(compressed, request, out)     writes the artifact and, if activations are quantized, its weight-only twin

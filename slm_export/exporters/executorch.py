@@ -27,6 +27,7 @@ from slm_export.quantization.compressed import Compressed, with_weights
 from slm_export.quantization.weights import QuantizedTensor
 
 ACTIVATIONS = ("per-token",)
+GROUP_SCALE_BYTES = 2  # bfloat16
 UNROLLS = True
 _NO_FLOAT_ACTIVATIONS = "XNNPACK (ExecuTorch 1.5.1) computes garbage from integer weights with float activations"
 

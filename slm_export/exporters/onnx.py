@@ -27,6 +27,7 @@ from slm_export.exporters.onnx_graph import tidy
 from slm_export.quantization.compressed import Compressed
 
 ACTIVATIONS = ("per-tensor", "per-block")
+GROUP_SCALE_BYTES = 4  # float32
 UNROLLS = False
 OPSET = 20
 

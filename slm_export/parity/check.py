@@ -195,6 +195,11 @@ def _measure(truth: Truth, got: Outputs, rows: Sequence[int] | None = None) -> M
     return measured
 
 
+def reference_answers(truth: Truth) -> dict[str, float]:
+    """The task's metrics of the reference against itself: its own quality."""
+    return _measure(truth, truth.reference).answers
+
+
 def _slices(truth: Truth, got: Outputs) -> dict[str, SliceChange]:
     """How each value of the slice column fares: a mean over all can hide a part that quantization hurts."""
     rows: dict[str, list[int]] = {}

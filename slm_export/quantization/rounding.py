@@ -7,13 +7,14 @@ measurably. 4-bit Linears are rounded in one of names.ROUNDINGS.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from functools import partial
 from typing import Any
 
 from slm_export.errors import ExportError
 from slm_export.quantization.blocks import Call, Run, find_chains, run_block
 from slm_export.quantization.folding import Fold, apply, best_scale, find_folds
-from slm_export.quantization.gptq import quantize_gptq
+from slm_export.quantization.gptq import output_error, quantize_gptq
 from slm_export.quantization.moments import Moments, Sums, scaled
 from slm_export.quantization.weights import QuantizedTensor, quantize, quantize_searched
 from slm_export.quantplan import LayerPlan, QuantPlan
@@ -24,10 +25,14 @@ Progress = Callable[[int, int], None]
 
 @record
 class Rounded:
-    """The integers by layer, and the float parameters that folding changed, by their qualified name."""
+    """The integers by layer, and the float parameters that folding changed, by their qualified name. Of 4-bit layers
+    `wider` are the same weights in 8 bits, and `errors` the mean squared error that 4 bits make in a layer's outputs,
+    for each of its weights; without calibration samples the weights' own."""
 
     tensors: dict[str, QuantizedTensor]
     floats: dict[str, Any]
+    wider: dict[str, QuantizedTensor] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
 
 
 def round_weights(
@@ -42,104 +47,118 @@ def round_weights(
 
     before = {n: p.detach() for n, p in module.named_parameters()}
     work = {n: p for n, p in plan.layers.items() if p.bits <= 8}
-    careful = {n for n, p in work.items() if p.bits == 4 and rounding != "rtn"}
     with torch.no_grad():
-        made = {n: _round(module, n, p) for n, p in work.items() if n not in careful}
-        if runs and careful:
-            made |= _Sequential(module, work, made, rounding).round(runs, progress)
+        rounder = _Rounder(module, work, rounding)
+        rounder.round_all("", [n for n, p in work.items() if p.bits == 8])
+        if runs and rounding != "rtn" and any(p.bits == 4 for p in work.values()):
+            rounder.block_by_block(runs, progress)
         else:
-            made |= {n: _round(module, n, work[n], searched=True) for n in careful}
+            rounder.round_all("", [n for n, p in work.items() if p.bits == 4])
     kept = {f"{name}.weight" for name in work}
     floats = {
         n: p.detach().clone()
         for n, p in module.named_parameters()
         if n not in kept and not torch.equal(p.detach(), before[n])
     }
-    return Rounded(tensors={n: made[n] for n in work}, floats=floats)
+    return Rounded(
+        tensors={n: rounder.made[n] for n in work}, floats=floats, wider=rounder.wider, errors=rounder.errors
+    )
 
 
-def _round(
-    module: Any, name: str, plan: LayerPlan, moments: Moments | None = None, *, searched: bool = False
-) -> QuantizedTensor:
-    weight, bits, group = module.get_submodule(name).weight.detach(), plan.bits, plan.group
-    try:
-        if searched:
-            importance = moments.hessian.diagonal() if moments else None
-            return quantize_searched(weight, bits=bits, group=group, importance=importance)
-        if moments:
-            return quantize_gptq(weight, moments.hessian, bits=bits, group=group, shift=moments.shift)
-        return quantize(weight, bits=bits, group=group)
-    except ValueError as err:
-        raise ExportError(f"layer {name} cannot be quantized: {err}", where=name) from err
+class _Rounder:
+    """Rounds layers of a module, at once or block after block, each given what the rounded ones before it make."""
 
-
-class _Sequential:
-    """Rounds block after block, each given what the rounded ones before it make; then the layers outside of blocks."""
-
-    def __init__(
-        self, module: Any, work: Mapping[str, LayerPlan], made: Mapping[str, QuantizedTensor], rounding: str
-    ) -> None:
+    def __init__(self, module: Any, work: Mapping[str, LayerPlan], rounding: str) -> None:
         self.module, self.work, self.rounding = module, work, rounding
-        self.made = dict(made)
+        self.made: dict[str, QuantizedTensor] = {}
+        self.wider: dict[str, QuantizedTensor] = {}
+        self.errors: dict[str, float] = {}
 
-    def round(self, runs: Sequence[Run], progress: Progress) -> dict[str, QuantizedTensor]:
+    def block_by_block(self, runs: Sequence[Run], progress: Progress) -> None:
+        """The 4-bit layers of chains of blocks, then those outside of them."""
         chains = find_chains(self.module, runs)
         done, total = 0, sum(len(chain.names) for chain in chains) + 1
         for chain in chains:
             wanted, shifted = list(chain.first), list(chain.first)
             for name in chain.names:
-                self._block(name, [calls[name] for calls in chain.calls], wanted, shifted)
+                self._block(f"{name}.", [calls[name] for calls in chain.calls], wanted, shifted)
                 done += 1
                 progress(done, total)
         inside = tuple(f"{name}." for chain in chains for name in chain.names)
-        self._outside([n for n in self.work if not n.startswith(inside)], runs)
+        for name in self.work:
+            if not name.startswith(inside) and name in self.made:
+                self._put(name)
+        left = [n for n in self.work if n not in self.made]
+        sums = Sums(self.module, left)
+        for run in runs if left else ():
+            sums.add(run)
+        self.round_all("", left, sums.moments())
         progress(total, total)
-        return self.made
 
-    def _block(self, name: str, calls: Sequence[Call], wanted: list[Any], shifted: list[Any]) -> None:
+    def _block(self, prefix: str, calls: Sequence[Call], wanted: list[Any], shifted: list[Any]) -> None:
         """Round one block, and take both kinds of hidden states through it: what float blocks make of each other and
         what rounded ones do."""
-        block, prefix = self.module.get_submodule(name), f"{name}."
+        block = self.module.get_submodule(prefix[:-1])
         mine = [n.removeprefix(prefix) for n in self.work if n.startswith(prefix)]
-        careful = [n for n in mine if prefix + n not in self.made]
-        folds = self._folds(block, prefix, careful, partial(run_block, block, wanted[0], calls[0]))
-        sums = Sums(block, careful)
+        left = [n for n in mine if prefix + n not in self.made]
+        folds = self._folds(block, prefix, left, partial(run_block, block, wanted[0], calls[0]))
+        sums = Sums(block, left)
         for i, call in enumerate(calls):
             run, aim = partial(run_block, block, shifted[i], call), partial(run_block, block, wanted[i], call)
             wanted[i], _ = sums.add(run, aim)
-        self._round_all(block, prefix, careful, sums.moments(), folds)
+        self.round_all(prefix, left, self._folded(block, prefix, sums.moments(), folds))
         for n in mine:
-            block.get_submodule(n).weight.data = self.made[prefix + n].dequantized()
+            self._put(prefix + n)
         for i, call in enumerate(calls):
             shifted[i] = run_block(block, shifted[i], call)
 
-    def _folds(self, block: Any, prefix: str, careful: Sequence[str], run: Run) -> tuple[Fold, ...]:
+    def _put(self, name: str) -> None:
+        self.module.get_submodule(name).weight.data = self.made[name].dequantized()
+
+    def _folds(self, block: Any, prefix: str, left: Sequence[str], run: Run) -> tuple[Fold, ...]:
         """Those into layers that are still float."""
         if self.rounding != "awq+gptq":
             return ()
         folds = find_folds(block, run)
-        return tuple(f for f in folds if set(f.consumers) <= set(careful) and prefix + f.producer not in self.made)
+        return tuple(f for f in folds if set(f.consumers) <= set(left) and prefix + f.producer not in self.made)
 
-    def _round_all(
-        self, block: Any, prefix: str, names: Sequence[str], moments: Mapping[str, Moments], folds: Sequence[Fold]
-    ) -> None:
+    def _folded(
+        self, block: Any, prefix: str, moments: dict[str, Moments], folds: Sequence[Fold]
+    ) -> dict[str, Moments]:
         """The last to run is folded first: its scale goes into a Linear that is to be rounded itself."""
-        moments = dict(moments)
         for fold in reversed(folds):
             plan = self.work[prefix + fold.consumers[0]]
             weights = [block.get_submodule(n).weight.detach() for n in fold.consumers]
             scale = best_scale(weights, moments[fold.consumers[0]].hessian, bits=plan.bits, group=plan.group)
             apply(block, fold, scale)
-            moments |= {n: scaled(moments[n], scale) for n in fold.consumers}
-        for n in names:
-            tensor = _round(block, n, self.work[prefix + n], moments.get(n), searched=self.rounding == "mse")
-            self.made[prefix + n] = tensor
+            moments = moments | {n: scaled(moments[n], scale) for n in fold.consumers}
+        return moments
 
-    def _outside(self, names: Sequence[str], runs: Sequence[Run]) -> None:
-        careful = [n for n in names if n not in self.made]
-        sums = Sums(self.module, careful)
-        for run in runs if careful else ():
-            sums.add(run)
-        self._round_all(self.module, "", careful, sums.moments(), ())
-        for n in names:
-            self.module.get_submodule(n).weight.data = self.made[n].dequantized()
+    def round_all(self, prefix: str, names: Sequence[str], moments: Mapping[str, Moments] | None = None) -> None:
+        for name in names:
+            self._round(prefix + name, (moments or {}).get(name))
+
+    def _round(self, name: str, moments: Moments | None) -> None:
+        weight, bits, group = (
+            self.module.get_submodule(name).weight.detach(),
+            self.work[name].bits,
+            self.work[name].group,
+        )
+        try:
+            if bits == 8:
+                self.made[name] = quantize(weight)
+                return
+            self.wider[name] = quantize(weight)
+            if self.rounding == "rtn":
+                made = quantize(weight, bits=bits, group=group)
+            elif self.rounding == "awq+gptq" and moments:
+                made = quantize_gptq(weight, moments.hessian, bits=bits, group=group, shift=moments.shift)
+            else:
+                importance = moments.hessian.diagonal() if moments else None
+                made = quantize_searched(weight, bits=bits, group=group, importance=importance)
+        except ValueError as err:
+            raise ExportError(f"layer {name} cannot be quantized: {err}", where=name) from err
+        self.made[name] = made
+        change = weight - made.dequantized()
+        error = output_error(change, moments.hessian) if moments else float((change**2).sum())
+        self.errors[name] = error / weight.numel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from slm_export.quantization.activations import block_size
 from slm_export.quantplan import LayerPlan, QuantPlan
@@ -50,8 +50,9 @@ def make(
     activations: Sequence[str] = ("float",),
     harm: Mapping[str, float] | None = None,
     tolerated: float = 0.0,
+    wider: Collection[str] = (),
 ) -> QuantPlan:
-    """The plan of `scheme`.
+    """The plan of `scheme`, but for int8 in place of int4 in the layers `wider`.
 
     `activations`: the granularities the format can run, fastest first. `harm`: for each Linear how
     much quantizing its activations at the fastest granularity does alone (see sensitivity.py). With a second
@@ -61,20 +62,23 @@ def make(
     fine = _most_harmed(harm or {}, tolerated) if len(activations) > 1 else frozenset()
     return QuantPlan(
         scheme=scheme,
-        layers={name: _layer_plan(scheme, name, layer, activations, fine) for name, layer in layers.items()},
+        layers={
+            name: _layer_plan(scheme, layer, activations, fine=name in fine, wide=name in wider)
+            for name, layer in layers.items()
+        },
     )
 
 
-def _layer_plan(scheme: str, name: str, layer: Layer, activations: Sequence[str], fine: frozenset[str]) -> LayerPlan:
+def _layer_plan(scheme: str, layer: Layer, activations: Sequence[str], *, fine: bool, wide: bool) -> LayerPlan:
     bits, int8_activations = SCHEMES[scheme].bits, SCHEMES[scheme].int8_activations
     small = 4 * layer.shape[0] * layer.shape[1] < SMALLEST_EMBEDDING_BYTES and not layer.tied
     if layer.constant or (layer.kind == "embedding" and small):
         return LayerPlan(bits=32, group=None, activations="float")
-    if bits == 4 and (layer.kind == "embedding" or layer.tied or layer.shape[1] % GROUP):
+    if bits == 4 and (wide or layer.kind == "embedding" or layer.tied or layer.shape[1] % GROUP):
         bits = 8
     if layer.kind == "embedding" or not int8_activations:
         return LayerPlan(bits=bits, group=GROUP if bits == 4 else None, activations="float")
-    finer = name in fine or scheme == "w4a8-dynamic"  # int4 kernels have the finest only
+    finer = fine or scheme == "w4a8-dynamic"  # int4 kernels have the finest only
     if finer and activations[-1] == "per-block" and bits != 4 and block_size(layer.shape[1]) is None:
         finer = False
     return LayerPlan(bits=bits, group=GROUP if bits == 4 else None, activations=activations[-1 if finer else 0])

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from slm_export.names import METRICS, SCHEMES
 from slm_export.parity.judge import show
 from slm_export.parity.report import ParityReport
+from slm_export.quantization.search import Trial
 from slm_export.report.rows import HEADER, cells, row
 from slm_export.results import FormatResult, RunResult
 from slm_export.stages.prepare import Prepared
@@ -16,7 +17,7 @@ WORST_CLASSES = 5
 
 
 def report_markdown(result: RunResult, prepared: Prepared) -> str:
-    return "\n".join([*_head(result), *_data(result, prepared), *_artifacts(result)]) + "\n"
+    return "\n".join([*_head(result), *_data(result, prepared), *_artifacts(result, prepared)]) + "\n"
 
 
 def table(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -61,13 +62,33 @@ def _data(result: RunResult, prepared: Prepared) -> Iterator[str]:
     yield f"- Calibration lengths in tokens: {lengths}."
 
 
-def _artifacts(result: RunResult) -> Iterator[str]:
+def _searched(trials: Sequence[Trial]) -> Iterator[str]:
+    """What each step was estimated to take, and lost on the rows held out for the search; the last was chosen."""
+    yield "Searched (weights in MB as estimated; drop on calibration rows held out for it):"
+    yield ""
+    head = ["scheme", "int8 instead of int4", "MB", "step", "drop", "within"]
+    lines = []
+    for before, trial in zip([None, *trials], trials, strict=False):
+        step = f"{trial.megabytes - before.megabytes:+.2f}" if before else ""
+        wider = f"{trial.int8_share:.0%}: {len(trial.int8_layers)} layers" if trial.int8_share else ""
+        drop = "not measured" if trial.drop is None else f"{trial.drop:.4f} {trial.metric}"
+        lines.append([trial.scheme, wider, f"{trial.megabytes:.2f}", step, drop, "yes" if trial.within else "no"])
+    yield from table([head, *lines])
+    if trials[-1].int8_layers:
+        yield ""
+        yield f"In int8: {', '.join(trials[-1].int8_layers)}."
+    yield ""
+
+
+def _artifacts(result: RunResult, prepared: Prepared) -> Iterator[str]:
     for done in result.formats:
         yield ""
         yield f"## {done.format}, {done.scheme}"
         yield ""
         yield f"{SCHEMES[done.scheme]}."
         yield ""
+        if done.format in prepared.trials:
+            yield from _searched(prepared.trials[done.format])
         if done.error:
             yield from ("```", str(done.error), "```", "")
         if done.artifact:
@@ -79,10 +100,12 @@ def _artifacts(result: RunResult) -> Iterator[str]:
 def _made(done: FormatResult) -> Iterator[str]:
     artifact = done.artifact
     assert artifact is not None
-    kinds = Counter(p.activations for p in artifact.plan.layers.values() if p.bits == 8)
+    layers = [p for p in artifact.plan.layers.values() if p.bits <= 8]
+    kinds, bits = Counter(p.activations for p in layers), Counter(p.bits for p in layers)
     yield f"- {artifact.path}, SHA-256 {artifact.files[0].sha256[:16]}"
     if artifact.layers_carried:
         yield f"- integers and scales read back equal: {artifact.layers_carried} layers"
+        yield f"- weights: {', '.join(f'{n} layers int{b}' for b, n in sorted(bits.items()))}"
         yield f"- activations: {', '.join(f'{n} layers {kind}' for kind, n in sorted(kinds.items()))}"
     if artifact.delegation_share is not None:
         yield f"- {artifact.delegation_share:.0%} of operators run in {artifact.runtime.backend}"
@@ -95,10 +118,12 @@ def _made(done: FormatResult) -> Iterator[str]:
 
 def _measured(report: ParityReport) -> Iterator[str]:
     values = {**report.numbers, **report.answers}
-    bounded = [[m, show(values[m]), _bound(m, report), METRICS[m][1]] for m in METRICS if m in values]
+    bounded = [
+        [m, show(values[m]) + _interval(m, report), _bound(m, report), METRICS[m][1]] for m in METRICS if m in values
+    ]
     yield from table([["metric", "value", "threshold", "meaning"], *bounded])
     yield ""
-    yield f"Thresholds: {report.limits_why}."
+    yield f"In brackets: 95 % intervals. Thresholds: {report.limits_why}."
     yield ""
     shapes = ", ".join(f"{name.replace('_', ' ')} {show(v)}" for name, v in report.probes.items())
     yield f"Largest difference to the reference by shape: {shapes}."
@@ -110,6 +135,13 @@ def _measured(report: ParityReport) -> Iterator[str]:
         yield from table([["label", "samples", "changed answers", "accuracy"], *lines])
 
     yield from _sliced(report)
+
+
+def _interval(metric: str, report: ParityReport) -> str:
+    if metric not in report.intervals:
+        return ""
+    low, high = report.intervals[metric]
+    return f" ({show(low)} to {show(high)})"
 
 
 def _sliced(report: ParityReport) -> Iterator[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,34 +18,23 @@ from slm_export.generation import Rules
 from slm_export.outputs import Inputs, Matrices, Outputs, Tokens, save_outputs
 from slm_export.parity.probes import lowering_rows
 from slm_export.quantization import compressed as compression
-from slm_export.quantization import schemes
 from slm_export.quantization.compressed import Compressed
-from slm_export.quantization.rounding import Rounded, round_weights
-from slm_export.quantization.schemes import Layer
-from slm_export.quantization.sensitivity import activation_harm
+from slm_export.quantization.search import Trial
 from slm_export.quantplan import QuantPlan
 from slm_export.records import from_json, record, to_json, write_json
 from slm_export.sources import Reference, SourceInfo
 from slm_export.sources.tokenizer import write_tokenizer
-from slm_export.tasks.encoder import BATCH, SEGMENTS, takes_segments
+from slm_export.stages.compress import Samples, Wishes, compress
+from slm_export.tasks.encoder import SEGMENTS, takes_segments
 
 Progress = Callable[[str, int, int], None]
-
-
-@record
-class FormatNeeds:
-    """The scheme a format is to be exported in, and the granularities its exporter can write."""
-
-    scheme: str
-    activations: tuple[str, ...]
 
 
 @record
 class PrepareJob:
     source: SourceInfo
     max_length: int
-    formats: dict[str, FormatNeeds]
-    rounding: str  # of 4-bit weights
+    wishes: Wishes
     calibration: CalibrationSet | None
     evaluation: EvaluationSet
     folder: str
@@ -64,6 +51,7 @@ class Prepared:
     tokenizer: dict[str, Any]
     calibration: dict[str, Any] | None
     generation: Rules | None = None
+    trials: dict[str, tuple[Trial, ...]] = field(default_factory=dict)  # by format, of those that were searched
 
 
 def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -93,15 +81,16 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, inputs.probes))
     )
 
-    made = _compress(job, reference, task, inputs, progress)
+    made = compress(reference, task, job.wishes, _samples(job, reference, task), inputs, progress)
     progress("answering with the compressed model", 0, 1)
     eager = _Eager(task, inputs)
-    for format, compressed in made.items():
-        compression.save(compressed, folder / f"compressed-{compressed.plan.scheme}.safetensors")
+    for format, compressed in made.compressed.items():
+        compression.save(compressed, folder / f"compressed-{format}.safetensors")
         save_outputs(folder / f"eager-{format}.npz", eager.outputs(compressed, compressed.plan))
         save_outputs(folder / f"weights-only-{format}.npz", eager.outputs(compressed, compressed.plan.weights_only()))
     prepared = Prepared(
-        plans={format: compressed.plan for format, compressed in made.items()},
+        plans={format: compressed.plan for format, compressed in made.compressed.items()},
+        trials=made.trials,
         inputs=(*task.INPUTS, *([SEGMENTS] if any(t.token_type_ids for t in tokens) else [])),
         pad_id=reference.pad_id,
         tokenizer_files=tokenizer_files,
@@ -180,78 +169,14 @@ def _run(task: ModuleType, module: Any, tokens: Sequence[Tokens], progress: Prog
     return task.run(module, tokens, progress=lambda done: progress(what, done, len(tokens)))
 
 
-def _compress(
-    job: PrepareJob, reference: Reference, task: ModuleType, inputs: Inputs, progress: Progress
-) -> dict[str, Compressed]:
-    """By format. Formats of one scheme differ in the granularity of activations, never in the integers."""
-    layers = _layers(reference, task, inputs)
-    wanted = sorted({needs.scheme for needs in job.formats.values()})
-    rounded = {scheme: _round(job, reference, task, scheme, layers, progress) for scheme in wanted}
-    made = {}
-    for format, needs in job.formats.items():
-        tensors, floats = rounded[needs.scheme].tensors, rounded[needs.scheme].floats
-        plan = schemes.make(needs.scheme, layers, activations=needs.activations)
-        compressed = Compressed(module=reference.module, plan=plan, tensors=tensors, floats=floats)
-        if needs.scheme in schemes.NEEDS_CALIBRATION and len(needs.activations) > 1:
-            harm = _harm(job, reference, task, compressed, needs.activations[0], progress)
-            plan = schemes.make(
-                needs.scheme, layers, activations=needs.activations, harm=harm, tolerated=task.TOLERATED_HARM
-            )
-        made[format] = replace(compressed, plan=plan)
-    return made
-
-
-def _layers(reference: Reference, task: ModuleType, inputs: Inputs) -> dict[str, Layer]:
-    long = inputs.probes[-1].input_ids
-    rows = reference.module.get_input_embeddings().weight.shape[0]
-    pair = [Tokens(input_ids=tuple((i + shift) % rows for i in long)) for shift in (0, 1)]
-    return compression.find_layers(reference.module, lambda n: task.run(reference.module, [pair[n]]))
-
-
-def _round(
-    job: PrepareJob,
-    reference: Reference,
-    task: ModuleType,
-    scheme: str,
-    layers: dict[str, Layer],
-    progress: Progress,
-) -> Rounded:
-    plan = schemes.make(scheme, layers)
-    if not any(p.bits == 4 for p in plan.layers.values()):
-        return round_weights(reference.module, plan, "rtn")
-    module = copy.deepcopy(reference.module)
-    runs = []
-    if job.calibration is not None:
-        tokens = _tokens(task, reference, job.calibration.samples, job.max_length)
-        runs = [partial(task.run, module, part) for part in _parts(tokens)]
-    return round_weights(
-        module, plan, job.rounding, runs, lambda done, total: progress("rounding weights to 4 bits", done, total)
+def _samples(job: PrepareJob, reference: Reference, task: ModuleType) -> Samples:
+    if job.calibration is None:
+        return Samples(calibration=())
+    calibration, tried = (
+        tuple(_tokens(task, reference, samples, job.max_length)) if samples else ()
+        for samples in (job.calibration.samples, job.calibration.tried)
     )
-
-
-def _parts(tokens: Sequence[Tokens]) -> list[list[Tokens]]:
-    """Samples of one length, so that each part is one run of the model."""
-    ordered = sorted(tokens, key=lambda t: len(t.input_ids))
-    same = [list(group) for _, group in itertools.groupby(ordered, key=lambda t: len(t.input_ids))]
-    return [group[start : start + BATCH] for group in same for start in range(0, len(group), BATCH)]
-
-
-def _harm(
-    job: PrepareJob,
-    reference: Reference,
-    task: ModuleType,
-    compressed: Compressed,
-    granularity: str,
-    progress: Progress,
-) -> dict[str, float]:
-    assert job.calibration is not None, "the pipeline refuses schemes that need calibration without it"
-    return activation_harm(
-        compressed,
-        task,
-        _tokens(task, reference, job.calibration.samples, job.max_length),
-        granularity=granularity,
-        progress=lambda done, total: progress("measuring what activations cost each layer", done, total),
-    )
+    return Samples(calibration=calibration, tried=tried, tried_targets=job.calibration.tried_targets)
 
 
 class _Eager:

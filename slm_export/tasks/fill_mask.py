@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slm_export.errors import InputError
-from slm_export.metrics import accuracy, flips, kl_divergence, wilson_interval
+from slm_export.metrics import accuracy, drop_interval, flips, kl_divergence, wilson_interval
 from slm_export.outputs import Array, Tokens, all_rows
 from slm_export.tasks import encoder
 from slm_export.tasks.measured import Judged, Measured, best, lead
@@ -23,6 +23,7 @@ SAMPLES = "masked"
 MOST_SAMPLES = 512  # each is a row over the whole vocabulary
 TRUNCATION = "longest_first"
 TOLERATED_HARM = 1.25e-4
+LOSS = ("accuracy_drop", "flip_rate")
 INPUTS = encoder.INPUTS
 OUTPUTS = {"logits": ("batch", "sequence", "vocabulary")}
 GOLDEN_COLUMNS = 32
@@ -92,4 +93,5 @@ def measure(judged: Judged) -> Measured:
         values["accuracy_reference"] = accuracy(truth[known], before[known])
         values["accuracy"] = accuracy(truth[known], after[known])
         values["accuracy_drop"] = values["accuracy_reference"] - values["accuracy"]
+        intervals["accuracy_drop"] = drop_interval(truth[known] == before[known], truth[known] == after[known])
     return Measured(answers=values, intervals=intervals, classes={})

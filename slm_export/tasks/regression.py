@@ -13,6 +13,7 @@ from slm_export.tasks.measured import Judged, Measured
 
 SAMPLES = "score"
 TOLERATED_HARM = 1e-2
+LOSS = ("error_increase", "value_error_mean")
 
 
 def harm(expected: Array, got: Array) -> float:

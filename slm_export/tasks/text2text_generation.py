@@ -28,6 +28,7 @@ SAMPLES = "text-to-text"
 MOST_SAMPLES = None
 TRUNCATION = "longest_first"
 TOLERATED_HARM = 1.25e-4
+LOSS = ("chrf_drop", "flip_rate")
 INPUTS = encoder.INPUTS
 OUTPUTS = {"logits": ("batch", "sequence", "vocabulary")}
 GOLDEN_COLUMNS = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from slm_export.metrics import accuracy, flips, kl_divergence, wilson_interval
+from slm_export.metrics import accuracy, drop_interval, flips, kl_divergence, wilson_interval
 from slm_export.outputs import Array, Tokens, all_rows
 from slm_export.tasks import encoder
 from slm_export.tasks.measured import Judged, Measured, best, by_class, lead
@@ -18,6 +18,7 @@ SAMPLES = "text"
 MOST_SAMPLES = None
 TRUNCATION = "longest_first"
 TOLERATED_HARM = 1.25e-4
+LOSS = ("accuracy_drop", "flip_rate")
 INPUTS = encoder.INPUTS
 OUTPUTS = {"logits": ("batch", "labels")}
 GOLDEN_COLUMNS = None
@@ -62,5 +63,6 @@ def measure(judged: Judged) -> Measured:
     values["accuracy_reference"] = accuracy(truth, before)
     values["accuracy"] = accuracy(truth, after)
     values["accuracy_drop"] = values["accuracy_reference"] - values["accuracy"]
+    intervals["accuracy_drop"] = drop_interval(truth == before, truth == after)
     intervals["accuracy"] = wilson_interval(int((truth == after).sum()), len(truth))
     return Measured(answers=values, intervals=intervals, classes=by_class(judged.labels, truth, before, after))

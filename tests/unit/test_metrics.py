@@ -12,6 +12,19 @@ EMPTY = np.zeros((0, 3), np.float32)
 NUMERIC = [metrics.max_abs_error, metrics.cosine, metrics.snr_db, metrics.kl_divergence]
 
 
+def test_the_interval_of_a_drop_counts_the_answers_that_changed():
+    before = np.array([True] * 90 + [False] * 10)
+    after = before.copy()
+    low, high = metrics.drop_interval(before, after)
+    assert low < 0 < high and high < 0.02, "nothing changed"
+    after[:4] = False
+    low, high = metrics.drop_interval(before, after)
+    assert low < 0.04 < high and high - low < 0.09
+    assert metrics.drop_interval(before[:0], after[:0]) == (-1.0, 1.0)
+    with pytest.raises(ValueError, match="shapes differ"):
+        metrics.drop_interval(before, after[:5])
+
+
 def test_equal_arrays_are_perfect():
     assert metrics.max_abs_error(A, A) == 0
     assert metrics.cosine(A, A) == pytest.approx([1, 1])

@@ -6,6 +6,7 @@ from torch import nn
 
 from slm_export.quantization.folding import Fold, apply, find_folds
 from slm_export.quantization.gptq import output_error, quantize_gptq
+from slm_export.quantization.mixing import by_sensitivity, most_sensitive, tensors_of
 from slm_export.quantization.rounding import round_weights
 from slm_export.quantization.weights import quantize, quantize_searched
 from slm_export.quantplan import LayerPlan, QuantPlan
@@ -145,6 +146,32 @@ def test_roundings_in_their_order_of_quality_and_the_floats_that_folding_changed
         errors[rounding] = float(((again(ids[0]) - reference(ids[0])) ** 2).mean())
     assert errors["awq+gptq"] < 0.6 * errors["rtn"] and errors["mse"] < errors["rtn"]
     assert (1, 3) in seen and seen[-1] == (3, 3)
+
+
+def test_the_most_sensitive_layers_get_eight_bits_after_all():
+    ids = [torch.randint(0, 50, (4, 12), generator=torch.Generator().manual_seed(i)) for i in range(4)]
+    model, reference = stack(), stack()
+    rounded = round_weights(model, plan(model), "awq+gptq", [lambda x=x: model(x) for x in ids])
+    order = by_sensitivity(rounded.errors)
+    sizes = {n: t.ints.numel() for n, t in rounded.tensors.items()}
+    assert set(order) == {n for n, t in rounded.tensors.items() if t.bits == 4}
+    assert most_sensitive(rounded, 0) == [] and set(most_sensitive(rounded, 1)) == set(order)
+    some = most_sensitive(rounded, 0.4)
+    assert order[0] in some and sum(sizes[n] for n in some) <= 0.4 * sum(sizes[n] for n in order)
+    layers = {
+        n: LayerPlan(bits=8, group=None, activations="float") if n in some else p for n, p in plan(model).layers.items()
+    }
+    mixed = tensors_of(rounded, QuantPlan(scheme="w4", layers=layers))
+    assert {n: t.bits for n, t in mixed.items()} == {n: p.bits for n, p in layers.items()}
+
+    def loss(tensors):
+        again = stack()
+        again.load_state_dict(rounded.floats, strict=False)
+        for name, tensor in tensors.items():
+            again.get_submodule(name).weight.data = tensor.dequantized()
+        return float(((again(ids[0]) - reference(ids[0])) ** 2).mean())
+
+    assert loss(mixed) < loss(rounded.tensors)
 
 
 def test_without_samples_scales_are_searched_and_it_is_deterministic():

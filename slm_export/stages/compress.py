@@ -1,0 +1,230 @@
+"""Part of stage "prepare": each format's plan and integers, as its scheme says or a search finds."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+from slm_export.calibration.labels import Targets
+from slm_export.outputs import Inputs, Matrices, Tokens
+from slm_export.parity.budget import Loss, MaxDrop, allowed, loss
+from slm_export.quantization import compressed as compression
+from slm_export.quantization import schemes
+from slm_export.quantization.compressed import Compressed
+from slm_export.quantization.mixing import most_sensitive, tensors_of
+from slm_export.quantization.rounding import Rounded, round_weights
+from slm_export.quantization.search import Candidate, Trial, candidates, estimated_bytes, smallest_within
+from slm_export.quantization.sensitivity import activation_harm
+from slm_export.quantization.trials import TrialStore, key_of
+from slm_export.quantplan import QuantPlan
+from slm_export.records import record
+from slm_export.sources import Reference
+from slm_export.tasks.encoder import BATCH
+from slm_export.tasks.measured import Judged
+
+Progress = Callable[[str, int, int], None]
+
+
+@record
+class FormatNeeds:
+    """The scheme a format is to be exported in, and what its exporter can write."""
+
+    scheme: str  # "auto" too
+    schemes: tuple[str, ...]  # what auto may choose from
+    activations: tuple[str, ...]
+    group_scale_bytes: int
+
+
+@record
+class Search:
+    """What auto has to keep to, and where its trials are kept."""
+
+    max_drop: MaxDrop | None
+    max_megabytes: float | None
+    store: str
+    key: str  # of the model, the data and everything else that is the same for all trials of a run
+
+
+@record
+class Wishes:
+    formats: dict[str, FormatNeeds]
+    rounding: str  # of 4-bit weights
+    int8_share: float  # of 4-bit weights that get 8 bits after all
+    search: Search | None
+
+
+@record
+class Samples:
+    """Token ids of the calibration set, and those that trials of a search are judged by."""
+
+    calibration: tuple[Tokens, ...]
+    tried: tuple[Tokens, ...] = ()
+    tried_targets: Targets | None = None
+
+
+@record
+class Made:
+    """By format; trials where it was searched."""
+
+    compressed: dict[str, Compressed]
+    trials: dict[str, tuple[Trial, ...]]
+
+
+def compress(
+    reference: Reference, task: ModuleType, wishes: Wishes, samples: Samples, inputs: Inputs, progress: Progress
+) -> Made:
+    """Formats of one scheme differ in the granularity of activations and, where searched, in which layers get 8 bits;
+    the integers of a layer at the same bits are the same.
+
+    Raises ExportError if a layer cannot be quantized, or nothing is within a search's budget.
+    """
+    work = _Compressing(reference, task, wishes, samples, inputs, progress)
+    made, trials = {}, {}
+    for format, needs in wishes.formats.items():
+        if needs.scheme == "auto":
+            trials[format] = work.search(needs)
+            found = trials[format][-1]
+            made[format] = work.make(needs, Candidate(scheme=found.scheme, int8_share=found.int8_share))
+        else:
+            made[format] = work.make(needs, Candidate(scheme=needs.scheme, int8_share=wishes.int8_share))
+    return Made(compressed=made, trials=trials)
+
+
+class _Compressing:
+    def __init__(
+        self,
+        reference: Reference,
+        task: ModuleType,
+        wishes: Wishes,
+        samples: Samples,
+        inputs: Inputs,
+        progress: Progress,
+    ) -> None:
+        self.reference, self.task, self.wishes, self.samples = reference, task, wishes, samples
+        self.progress = progress
+        self.layers = self._layers(inputs)
+        self._rounded: dict[int, Rounded] = {}
+        self._before: Matrices = ()
+
+    def _layers(self, inputs: Inputs) -> dict[str, schemes.Layer]:
+        long = inputs.probes[-1].input_ids
+        rows = self.reference.module.get_input_embeddings().weight.shape[0]
+        pair = [Tokens(input_ids=tuple((i + shift) % rows for i in long)) for shift in (0, 1)]
+        module = self.reference.module
+        return compression.find_layers(module, lambda n: self.task.run(module, [pair[n]]))
+
+    def make(self, needs: FormatNeeds, wanted: Candidate) -> Compressed:
+        rounded = self.rounded(wanted.scheme)
+        plan = self._plan(needs, wanted)
+        made = Compressed(
+            module=self.reference.module, plan=plan, tensors=tensors_of(rounded, plan), floats=rounded.floats
+        )
+        if wanted.scheme not in schemes.NEEDS_CALIBRATION or len(needs.activations) == 1:
+            return made
+        harm = activation_harm(
+            made,
+            self.task,
+            self.samples.calibration,
+            granularity=needs.activations[0],
+            progress=partial(self.progress, "measuring what activations cost each layer"),
+        )
+        plan = schemes.make(
+            wanted.scheme,
+            self.layers,
+            activations=needs.activations,
+            harm=harm,
+            tolerated=self.task.TOLERATED_HARM,
+        )
+        return replace(made, plan=plan)
+
+    def _plan(self, needs: FormatNeeds, wanted: Candidate) -> QuantPlan:
+        wider = most_sensitive(self.rounded(wanted.scheme), wanted.int8_share)
+        return schemes.make(wanted.scheme, self.layers, activations=needs.activations, wider=wider)
+
+    def rounded(self, scheme: str) -> Rounded:
+        """The integers of a scheme; those of its bits, once."""
+        bits = schemes.SCHEMES[scheme].bits
+        if bits not in self._rounded:
+            self._rounded[bits] = self._round(schemes.make(scheme, self.layers))
+        return self._rounded[bits]
+
+    def _round(self, plan: QuantPlan) -> Rounded:
+        if not any(p.bits == 4 for p in plan.layers.values()):
+            return round_weights(self.reference.module, plan, "rtn")
+        module = copy.deepcopy(self.reference.module)
+        runs = [partial(self.task.run, module, part) for part in _parts(self.samples.calibration)]
+        return round_weights(
+            module, plan, self.wishes.rounding, runs, partial(self.progress, "rounding weights to 4 bits")
+        )
+
+    def search(self, needs: FormatNeeds) -> tuple[Trial, ...]:
+        search = self.wishes.search
+        assert search is not None, "planning gives auto a budget"
+        sizes = {c: self._megabytes(needs, c) for c in candidates(needs.schemes)}
+        ordered = sorted(sizes, key=lambda c: (sizes[c], -schemes.SCHEMES[c.scheme].bits))
+        if search.max_drop is None:
+            ordered.reverse()  # the largest that fits
+        store = TrialStore(Path(search.store))
+
+        def tried(candidate: Candidate) -> Trial:
+            key = key_of(search.key, candidate, needs, self.wishes.rounding, self._plan(needs, candidate))
+            trial = store.get(key)
+            if trial is None:
+                trial = self._try(needs, candidate, sizes[candidate], search)
+                store.put(key, trial)
+            return trial
+
+        return tuple(smallest_within(ordered, tried))
+
+    def _megabytes(self, needs: FormatNeeds, candidate: Candidate) -> float:
+        plan = self._plan(needs, candidate)
+        return estimated_bytes(self.reference.module, plan, group_scale_bytes=needs.group_scale_bytes) / 1e6
+
+    def _try(self, needs: FormatNeeds, candidate: Candidate, megabytes: float, search: Search) -> Trial:
+        fits = search.max_megabytes is None or megabytes <= search.max_megabytes
+        metric, drop = self.task.LOSS[0], None
+        if fits and search.max_drop is not None:
+            said = f"{candidate.scheme}, {candidate.int8_share:.0%} of it int8"
+            measured = self._measure(self.make(needs, candidate), partial(self.progress, f"trying {said}"))
+            metric, drop = measured.metric, measured.drop
+            fits = drop <= allowed(search.max_drop, measured.reference)
+        return Trial(
+            scheme=candidate.scheme,
+            int8_share=candidate.int8_share,
+            int8_layers=tuple(most_sensitive(self.rounded(candidate.scheme), candidate.int8_share)),
+            megabytes=megabytes,
+            metric=metric,
+            drop=drop,
+            within=fits,
+        )
+
+    def _measure(self, compressed: Compressed, progress: Callable[[int, int], None]) -> Loss:
+        """What the compressed model, eager, loses on the samples held out for trials."""
+        tokens, total = self.samples.tried, len(self.samples.tried)
+        if not self._before:
+            self._before = self.task.run(self.reference.module, tokens)
+        after = self._before
+        if any(p.bits < 32 for p in compressed.plan.layers.values()):
+            module = compression.with_weights(compressed)
+            with compression.quantized_activations(module, compressed.plan):
+                after = self.task.run(module, tokens, progress=lambda done: progress(done, total))
+        judged = Judged(
+            before=self._before,
+            after=after,
+            tokens=tokens,
+            labels=self.reference.labels,
+            targets=self.samples.tried_targets,
+        )
+        return loss(self.reference.task, self.task.measure(judged).answers)
+
+
+def _parts(tokens: Sequence[Tokens]) -> list[list[Tokens]]:
+    """Samples of one length, so that each part is one run of the model."""
+    ordered = sorted(tokens, key=lambda t: len(t.input_ids))
+    same = [list(group) for _, group in itertools.groupby(ordered, key=lambda t: len(t.input_ids))]
+    return [group[start : start + BATCH] for group in same for start in range(0, len(group), BATCH)]
