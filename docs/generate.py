@@ -36,6 +36,11 @@ def _data() -> Iterator[str]:
     yield from _block(SCHEMA)
 
 
+def _oldest(runtime: targets.RuntimeSpec) -> str:
+    newer = [f"{version} for {scheme}" for scheme, version in runtime.oldest_for.items()]
+    return f"{runtime.oldest} ({', '.join(newer)})" if newer else runtime.oldest
+
+
 def _targets() -> Iterator[str]:
     yield "\n## Targets\n"
     yield "| target | what it is | ABI | formats: runtime, oldest that must pass, schemes |"
@@ -43,7 +48,7 @@ def _targets() -> Iterator[str]:
     for name in targets.names():
         profile = targets.load(name)
         runtimes = [
-            f"{f}: {r.package} {r.version}, {r.oldest}, {' '.join(r.schemes)}" for f, r in profile.runtimes.items()
+            f"{f}: {r.package} {r.version}, {_oldest(r)}, {' '.join(r.schemes)}" for f, r in profile.runtimes.items()
         ]
         yield f"| {name} | {profile.summary} | {profile.abi} | {'<br>'.join(runtimes)} |"
     yield "\n### Thresholds of android-arm64\n"

@@ -12,6 +12,7 @@ from slm_export.errors import DependencyError
 from slm_export.names import FORMATS
 from slm_export.records import record
 from slm_export.requirements import EXPORT_NEEDS, RUN_NEEDS, TASK_NEEDS, TESTED, installed_version, tested
+from slm_export.targets import RuntimeSpec
 
 
 @record
@@ -32,7 +33,7 @@ def check() -> list[Backend]:
         _python(),
         *(_job(f"export {f}", EXPORT_NEEDS[f]) for f in FORMATS),
         *(_job(f"run {f}", RUN_NEEDS[f]) for f in FORMATS),
-        *(_oldest(f) for f in FORMATS),
+        *(_oldest(spec, f) for f in FORMATS for spec in _specs(f)),
     ]
 
 
@@ -75,9 +76,14 @@ def require(formats: Iterable[str], task: str) -> None:
         )
 
 
-def _oldest(format: str) -> Backend:
-    """The oldest runtime that the built-in targets promise; usable means that exports are checked in it."""
+def _specs(format: str) -> list[RuntimeSpec]:
+    """The runtime's with each of the oldest versions that some scheme must pass in."""
     spec = targets.load("android-arm64").runtimes[format]
+    return list({s.oldest: s for s in map(spec.in_scheme, spec.schemes)}.values())
+
+
+def _oldest(spec: RuntimeSpec, format: str) -> Backend:
+    """The oldest runtime that the built-in targets promise; usable means that exports are checked in it."""
     name = f"oldest {format} runtime"
     if spec.oldest == spec.version:
         return Backend(name=name, usable=True, versions={spec.package: spec.oldest}, install=None)

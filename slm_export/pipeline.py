@@ -142,7 +142,7 @@ class _Run:
         return FormatResult(format=choice.format, scheme=choice.scheme, artifact=artifact, report=report, error=error)
 
     def export(self, choice: Choice, prepared: Prepared) -> tuple[Artifact, Artifact | None]:
-        spec, shape = self.plan.profile.runtimes[choice.format], self.plan.shape
+        spec, shape = self.plan.profile.runtimes[choice.format].in_scheme(choice.scheme), self.plan.shape
         request = ExportRequest(
             task=self.plan.source.task,
             inputs=prepared.inputs,
@@ -170,7 +170,7 @@ class _Run:
 
         The artifact comes back with the version it ran in, and as `oldest` the oldest it was seen to pass in.
         """
-        spec = self.plan.profile.runtimes[choice.format]
+        spec = self.plan.profile.runtimes[choice.format].in_scheme(choice.scheme)
         limits = self.plan.profile.limits_for(task=self.plan.source.task, scheme=choice.scheme, format=choice.format)
         assert limits is not None, "planning refuses targets without limits"
         truth = self.truth(choice.format)

@@ -233,7 +233,7 @@ def _notes(
     profile: TargetProfile,
 ) -> list[str]:
     notes = [f"{c.format} is left out: {c.refused}" for c in choices if c.refused]
-    for spec in (profile.runtimes[c.format] for c in choices if not c.refused):
+    for spec in (profile.runtimes[c.format].in_scheme(c.scheme) for c in choices if not c.refused):
         if spec.oldest != spec.version and oldest.interpreter(spec) is None:
             notes.append(
                 f"not run in {spec.package} {spec.oldest}, the oldest that {profile.name} names: it is not installed "

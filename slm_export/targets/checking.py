@@ -75,6 +75,8 @@ def _scheme_problems(where: str, table: dict[str, Any]) -> list[str]:
     if not isinstance(schemes, list):
         return []  # told as a value of the wrong kind
     found = [p for s in schemes for p in _value(f"{where}.schemes", s, SCHEMES)]
+    newer = table.get("oldest_for", {})
+    found += [p for s in (newer if isinstance(newer, dict) else ()) for p in _value(f"{where}.oldest_for", s, SCHEMES)]
     default = table.get("default_scheme")
     if default is not None and default not in schemes:
         found.append(f"{where}.default_scheme: {default!r} is not among its schemes {schemes}")
@@ -85,7 +87,8 @@ def _table_problems(where: str, table: Any, cls: type) -> list[str]:
     if not isinstance(table, dict):
         return [f"{where}: must be a table"]
     hints = typing.get_type_hints(cls)
-    required = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
+    missing = dataclasses.MISSING
+    required = [f.name for f in dataclasses.fields(cls) if f.default is missing and f.default_factory is missing]
     found = _unknown(f"{where}.", table, hints)
     found += [f"{where}.{key}: missing" for key in required if key not in table]
     found += [
@@ -122,6 +125,8 @@ def _value(where: str, value: Any, choices: Any) -> list[str]:
 def _fits(value: Any, hint: Any) -> bool:
     if typing.get_origin(hint) is tuple:
         return isinstance(value, list) and all(_fits(v, typing.get_args(hint)[0]) for v in value)
+    if typing.get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_fits(v, typing.get_args(hint)[1]) for v in value.values())
     if hint is str:
         return isinstance(value, str)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -132,4 +137,6 @@ def _kind(hint: Any) -> str:
     kinds = {str: "text", int: "a positive whole number"}
     if typing.get_origin(hint) is tuple:
         return f"a list, each item {_kind(typing.get_args(hint)[0])}"
+    if typing.get_origin(hint) is dict:
+        return f"a table, each value {_kind(typing.get_args(hint)[1])}"
     return kinds.get(hint, "a number")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import field, replace
+
 from slm_export.records import record
 
 
@@ -15,6 +17,11 @@ class RuntimeSpec:
     backend: str
     schemes: tuple[str, ...]
     default_scheme: str
+    oldest_for: dict[str, str] = field(default_factory=dict)  # by scheme, where it needs a newer one
+
+    def in_scheme(self, scheme: str) -> RuntimeSpec:
+        """The same with the oldest version that must answer right in a scheme."""
+        return replace(self, oldest=self.oldest_for.get(scheme, self.oldest))
 
 
 @record

@@ -9,12 +9,15 @@ from tests.conftest import tiny_args
 PROFILE = targets.load("linux-x86_64")
 
 
-@pytest.mark.parametrize("format", ["tflite", "onnx"])
-def test_an_artifact_passes_in_the_oldest_runtime_and_promises_it(tiny, cli, format):
-    spec = PROFILE.runtimes[format]
+CASES = [("tflite", "w8a8-dynamic"), ("onnx", "w8a8-dynamic"), ("tflite", "w4a8-dynamic"), ("onnx", "w8")]
+
+
+@pytest.mark.parametrize(("format", "scheme"), CASES)
+def test_an_artifact_passes_in_the_oldest_runtime_and_promises_it(tiny, cli, format, scheme):
+    spec = PROFILE.runtimes[format].in_scheme(scheme)
     if oldest.interpreter(spec) is None:
         pytest.skip(f"not installed: {oldest.install_line(spec)}")
-    cli.ok(*tiny_args(tiny, "dist", "--format", format))
+    cli.ok(*tiny_args(tiny, "dist", "--format", format, "--scheme", scheme))
     manifest = read_json(cli.folder / "dist/model-linux-x86_64/manifest.json")
     assert manifest["artifacts"][0]["runtime"]["oldest"] == spec.oldest
     report = read_json(cli.folder / "dist/model-linux-x86_64/parity.json")["reports"][0]

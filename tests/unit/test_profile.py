@@ -49,6 +49,14 @@ def test_own_profile_extends_and_overrides_key_by_key(tmp_path):
     assert mine.limits_for(**ask, format="onnx").bounds["flip_rate"] == 0.007, "a format's own row wins"
 
 
+def test_a_scheme_may_need_a_newer_runtime(tmp_path):
+    runtime = targets.load("android-arm64").runtimes["tflite"]
+    assert runtime.in_scheme("w8a8-dynamic").oldest == "1.2.0" and runtime.in_scheme("w4a8-dynamic").oldest == "2.1.0"
+    mine = load(tmp_path, 'extends = "linux-x86_64"\n[runtimes.onnx]\noldest_for = { fp16 = "1.30.0" }')
+    assert mine.runtimes["onnx"].in_scheme("fp16").oldest == "1.30.0"
+    assert mine.runtimes["onnx"].in_scheme("w8").oldest == "1.23.0", "tables are merged key by key"
+
+
 def test_one_row_may_hold_for_several_schemes(tmp_path):
     row = "[[limits]]\ntask = 'text-classification'\nscheme = ['w4', 'w8']\nflip_rate = 0.5\nwhy = 'a toy'"
     mine = load(tmp_path, f'extends = "linux-x86_64"\n{row}')
@@ -83,6 +91,8 @@ def test_budgets_are_optional_and_limits_missing_for_a_task_are_none(tmp_path):
         ("[runtimes]\nonnx = 3", "runtimes.onnx: must be a table"),
         ("[runtimes.onnx]\nschemes = 3", "runtimes.onnx.schemes: 3 is not a list"),
         ("[runtimes.onnx]\npackage = 'onnxruntime-openvino'", "runtimes.onnx.package: unknown 'onnxruntime-openvino'"),
+        ("[runtimes.onnx]\noldest_for = { w9 = '1' }", "runtimes.onnx.oldest_for: unknown 'w9'; did you mean 'w8'?"),
+        ("[runtimes.onnx]\noldest_for = '1.30.0'", "runtimes.onnx.oldest_for: '1.30.0' is not a table"),
         ("executors = 3", "executors: must be a list"),
         ("executors = [['host']]", "executors: unknown ['host']"),
         ("limits = 3", "limits: must be a list"),
