@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,7 @@ class _Run:
     def __init__(self, plan: RunPlan, work: Path, listener: Listener) -> None:
         self.plan, self.work, self.listener = plan, work, listener
         self.stages: list[StageResult] = []
+        self.checkpoints = plan.out / f".{plan.name}.rounding"  # of a rounding that is not finished
 
     def stage(self, kind: str, name: str, job: Any, *, python: Path | None = None) -> dict[str, Any]:
         self.listener.started(name)
@@ -99,13 +101,17 @@ class _Run:
                 formats={c.format: self.needs(c) for c in chosen},
                 rounding=self.plan.rounding,
                 int8_share=self.plan.int8_share,
+                checkpoints=str(self.checkpoints),
+                key=key_of(self.plan.source.sha256, self.plan.calibration, self.plan.shape.max_length),
                 search=self.search() if any(c.scheme == AUTO for c in chosen) else None,
             ),
             calibration=self.plan.calibration,
             evaluation=self.plan.evaluation,
             folder=str(self.work),
         )
-        return from_json(Prepared, self.stage("prepare", "prepare", job))
+        prepared = from_json(Prepared, self.stage("prepare", "prepare", job))
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        return prepared
 
     def needs(self, choice: Choice) -> FormatNeeds:
         exporter = exporters.get(choice.format)
@@ -119,13 +125,8 @@ class _Run:
     def search(self) -> Search:
         plan = self.plan
         plan.out.mkdir(parents=True, exist_ok=True)
-        parts = (plan.source.sha256, plan.calibration, plan.shape.max_length, plan.max_drop, plan.max_size)
-        return Search(
-            max_drop=plan.max_drop,
-            max_megabytes=plan.max_size,
-            store=str(plan.out / f"{plan.name}.trials.jsonl"),
-            key=key_of(*parts),
-        )
+        store = str(plan.out / f"{plan.name}.trials.jsonl")
+        return Search(max_drop=plan.max_drop, max_megabytes=plan.max_size, store=store)
 
     def make(self, choice: Choice, prepared: Prepared) -> FormatResult:
         """Export, run, compare and judge one format, in the scheme that was chosen or found."""

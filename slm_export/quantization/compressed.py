@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from slm_export.quantization import activations
-from slm_export.quantization.rounding import Rounded
 from slm_export.quantization.schemes import Layer
 from slm_export.quantization.weights import QuantizedTensor
 from slm_export.quantplan import QuantPlan
@@ -74,31 +71,6 @@ def _first_inputs(layers: dict[str, Any], run: Callable[[], Any]) -> dict[str, A
     for hook in hooks:
         hook.remove()
     return found
-
-
-def save(rounded: Rounded | Compressed, path: Path) -> None:
-    from safetensors.torch import save_file
-
-    flat = {f"{n}.ints": t.ints for n, t in rounded.tensors.items()}
-    flat |= {f"{n}.scales": t.scales for n, t in rounded.tensors.items()}
-    flat |= {f"{n}.float": t.contiguous() for n, t in rounded.floats.items()}
-    shapes = {n: [t.bits, t.group] for n, t in rounded.tensors.items()}
-    save_file(flat, path, metadata={"shapes": json.dumps(shapes)})
-
-
-def load(path: Path) -> Rounded:
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        shapes = json.loads(file.metadata()["shapes"])
-        tensors = {
-            name: QuantizedTensor(
-                ints=file.get_tensor(f"{name}.ints"), scales=file.get_tensor(f"{name}.scales"), bits=bits, group=group
-            )
-            for name, (bits, group) in shapes.items()
-        }
-        floats = {k.removesuffix(".float"): file.get_tensor(k) for k in set(file.keys()) if k.endswith(".float")}
-    return Rounded(tensors=tensors, floats=floats)
 
 
 def put_floats(module: Any, floats: Mapping[str, Any]) -> None:

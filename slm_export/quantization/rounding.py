@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from slm_export.errors import ExportError
 from slm_export.quantization.blocks import Call, Run, find_chains, run_block
@@ -35,8 +35,21 @@ class Rounded:
     errors: dict[str, float] = field(default_factory=dict)
 
 
+class Steps(Protocol):
+    """Where finished blocks are kept, so that an interrupted rounding goes on: see checkpoints.py."""
+
+    def get(self, name: str) -> Rounded | None: ...
+
+    def put(self, name: str, rounded: Rounded) -> None: ...
+
+
 def round_weights(
-    module: Any, plan: QuantPlan, rounding: str, runs: Sequence[Run] = (), progress: Progress = lambda done, total: None
+    module: Any,
+    plan: QuantPlan,
+    rounding: str,
+    runs: Sequence[Run] = (),
+    progress: Progress = lambda done, total: None,
+    steps: Steps | None = None,
 ) -> Rounded:
     """Integers and scales of every layer of the plan with 8 bits or fewer.
 
@@ -48,7 +61,7 @@ def round_weights(
     before = {n: p.detach() for n, p in module.named_parameters()}
     work = {n: p for n, p in plan.layers.items() if p.bits <= 8}
     with torch.no_grad():
-        rounder = _Rounder(module, work, rounding)
+        rounder = _Rounder(module, work, rounding, steps)
         rounder.round_all("", [n for n, p in work.items() if p.bits == 8])
         if runs and rounding != "rtn" and any(p.bits == 4 for p in work.values()):
             rounder.block_by_block(runs, progress)
@@ -68,8 +81,8 @@ def round_weights(
 class _Rounder:
     """Rounds layers of a module, at once or block after block, each given what the rounded ones before it make."""
 
-    def __init__(self, module: Any, work: Mapping[str, LayerPlan], rounding: str) -> None:
-        self.module, self.work, self.rounding = module, work, rounding
+    def __init__(self, module: Any, work: Mapping[str, LayerPlan], rounding: str, steps: Steps | None) -> None:
+        self.module, self.work, self.rounding, self.steps = module, work, rounding, steps
         self.made: dict[str, QuantizedTensor] = {}
         self.wider: dict[str, QuantizedTensor] = {}
         self.errors: dict[str, float] = {}
@@ -101,16 +114,51 @@ class _Rounder:
         block = self.module.get_submodule(prefix[:-1])
         mine = [n.removeprefix(prefix) for n in self.work if n.startswith(prefix)]
         left = [n for n in mine if prefix + n not in self.made]
-        folds = self._folds(block, prefix, left, partial(run_block, block, wanted[0], calls[0]))
-        sums = Sums(block, left)
-        for i, call in enumerate(calls):
-            run, aim = partial(run_block, block, shifted[i], call), partial(run_block, block, wanted[i], call)
-            wanted[i], _ = sums.add(run, aim)
-        self.round_all(prefix, left, self._folded(block, prefix, sums.moments(), folds))
+        before = {n: p.detach() for n, p in block.named_parameters()}
+        stored = self.steps.get(prefix) if self.steps else None
+        if stored is not None:
+            for i, call in enumerate(calls):
+                wanted[i] = run_block(block, wanted[i], call)
+            self._take(stored)
+        else:
+            folds = self._folds(block, prefix, left, partial(run_block, block, wanted[0], calls[0]))
+            sums = Sums(block, left)
+            for i, call in enumerate(calls):
+                run, aim = partial(run_block, block, shifted[i], call), partial(run_block, block, wanted[i], call)
+                wanted[i], _ = sums.add(run, aim)
+            self.round_all(prefix, left, self._folded(block, prefix, sums.moments(), folds))
+            self._keep(block, prefix, left, before)
         for n in mine:
             self._put(prefix + n)
         for i, call in enumerate(calls):
             shifted[i] = run_block(block, shifted[i], call)
+
+    def _keep(self, block: Any, prefix: str, names: Sequence[str], before: Mapping[str, Any]) -> None:
+        if self.steps is None:
+            return
+        import torch
+
+        full = [prefix + n for n in names]
+        floats = {
+            prefix + n: p.detach()
+            for n, p in block.named_parameters()
+            if n.removesuffix(".weight") not in names and not torch.equal(p.detach(), before[n])
+        }
+        mine = Rounded(
+            tensors={n: self.made[n] for n in full},
+            floats=floats,
+            wider={n: self.wider[n] for n in full},
+            errors={n: self.errors[n] for n in full},
+        )
+        self.steps.put(prefix, mine)
+
+    def _take(self, stored: Rounded) -> None:
+        """What a block came to in a run that was interrupted later."""
+        self.made |= stored.tensors
+        self.wider |= stored.wider
+        self.errors |= stored.errors
+        for name, value in stored.floats.items():
+            self.module.get_parameter(name).data = value
 
     def _put(self, name: str) -> None:
         self.module.get_submodule(name).weight.data = self.made[name].dequantized()

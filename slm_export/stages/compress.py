@@ -15,6 +15,7 @@ from slm_export.outputs import Inputs, Matrices, Tokens
 from slm_export.parity.budget import Loss, MaxDrop, allowed, loss
 from slm_export.quantization import compressed as compression
 from slm_export.quantization import schemes
+from slm_export.quantization.checkpoints import Checkpoints
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.mixing import most_sensitive, tensors_of
 from slm_export.quantization.rounding import Rounded, round_weights
@@ -47,7 +48,6 @@ class Search:
     max_drop: MaxDrop | None
     max_megabytes: float | None
     store: str
-    key: str  # of the model, the data and everything else that is the same for all trials of a run
 
 
 @record
@@ -55,6 +55,8 @@ class Wishes:
     formats: dict[str, FormatNeeds]
     rounding: str  # of 4-bit weights
     int8_share: float  # of 4-bit weights that get 8 bits after all
+    checkpoints: str  # where finished blocks of a rounding are kept
+    key: str  # of the model, the data and everything else that is the same all through a run
     search: Search | None
 
 
@@ -158,9 +160,9 @@ class _Compressing:
             return round_weights(self.reference.module, plan, "rtn")
         module = copy.deepcopy(self.reference.module)
         runs = [partial(self.task.run, module, part) for part in _parts(self.samples.calibration)]
-        return round_weights(
-            module, plan, self.wishes.rounding, runs, partial(self.progress, "rounding weights to 4 bits")
-        )
+        steps = Checkpoints(Path(self.wishes.checkpoints), key_of(self.wishes.key, self.wishes.rounding, plan))
+        progress = partial(self.progress, "rounding weights to 4 bits")
+        return round_weights(module, plan, self.wishes.rounding, runs, progress, steps)
 
     def search(self, needs: FormatNeeds) -> tuple[Trial, ...]:
         search = self.wishes.search
@@ -172,7 +174,8 @@ class _Compressing:
         store = TrialStore(Path(search.store))
 
         def tried(candidate: Candidate) -> Trial:
-            key = key_of(search.key, candidate, needs, self.wishes.rounding, self._plan(needs, candidate))
+            plan = self._plan(needs, candidate)
+            key = key_of(self.wishes.key, search.max_drop, search.max_megabytes, self.wishes.rounding, needs, plan)
             trial = store.get(key)
             if trial is None:
                 trial = self._try(needs, candidate, sizes[candidate], search)

@@ -8,6 +8,7 @@ from typing import Any
 
 from slm_export import exporters, sources
 from slm_export.exporters.common import ExportRequest
+from slm_export.quantization import checkpoints
 from slm_export.quantization import compressed as compression
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantplan import QuantPlan
@@ -29,7 +30,7 @@ def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict
     job = from_json(ExportJob, data)
     progress("loading the reference", 0, 1)
     reference = sources.load(job.source, max_length=job.request.max_length)
-    rounded = compression.load(Path(job.tensors))
+    rounded = checkpoints.load(Path(job.tensors))
     compression.put_floats(reference.module, rounded.floats)
     compressed = Compressed(module=reference.module, plan=job.plan, tensors=rounded.tensors, floats=rounded.floats)
     progress("lowering", 0, 1)

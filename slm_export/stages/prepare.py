@@ -17,8 +17,10 @@ from slm_export.errors import InputError
 from slm_export.generation import Rules
 from slm_export.outputs import Inputs, Matrices, Outputs, Tokens, save_outputs
 from slm_export.parity.probes import lowering_rows
+from slm_export.quantization import checkpoints
 from slm_export.quantization import compressed as compression
 from slm_export.quantization.compressed import Compressed
+from slm_export.quantization.rounding import Rounded
 from slm_export.quantization.search import Trial
 from slm_export.quantplan import QuantPlan
 from slm_export.records import from_json, record, to_json, write_json
@@ -85,7 +87,8 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     progress("answering with the compressed model", 0, 1)
     eager = _Eager(task, inputs)
     for format, compressed in made.compressed.items():
-        compression.save(compressed, folder / f"compressed-{format}.safetensors")
+        rounded = Rounded(tensors=compressed.tensors, floats=compressed.floats)
+        checkpoints.save(rounded, folder / f"compressed-{format}.safetensors")
         save_outputs(folder / f"eager-{format}.npz", eager.outputs(compressed, compressed.plan))
         save_outputs(folder / f"weights-only-{format}.npz", eager.outputs(compressed, compressed.plan.weights_only()))
     prepared = Prepared(

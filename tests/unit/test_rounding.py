@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from slm_export.quantization import rounding
+from slm_export.quantization.checkpoints import Checkpoints
 from slm_export.quantization.folding import Fold, apply, find_folds
 from slm_export.quantization.gptq import output_error, quantize_gptq
 from slm_export.quantization.mixing import by_sensitivity, most_sensitive, tensors_of
@@ -132,18 +134,18 @@ def plan(model, bits=4):
 def test_roundings_in_their_order_of_quality_and_the_floats_that_folding_changed():
     ids = [torch.randint(0, 50, (4, 12), generator=torch.Generator().manual_seed(i)) for i in range(8)]
     errors, seen = {}, []
-    for rounding in ("rtn", "mse", "awq+gptq"):
+    for how in ("rtn", "mse", "awq+gptq"):
         model, reference = stack(), stack()
         runs = [lambda x=x, m=model: m(x) for x in ids]
-        rounded = round_weights(model, plan(model), rounding, runs, lambda done, total: seen.append((done, total)))
+        rounded = round_weights(model, plan(model), how, runs, lambda done, total: seen.append((done, total)))
         assert set(rounded.tensors) == set(plan(model).layers)
-        assert bool(rounded.floats) == (rounding == "awq+gptq")
+        assert bool(rounded.floats) == (how == "awq+gptq")
         assert {n.split(".", 2)[2] for n in rounded.floats} <= FOLDED
         again = stack()
         again.load_state_dict(rounded.floats, strict=False)
         for name, tensor in rounded.tensors.items():
             again.get_submodule(name).weight.data = tensor.dequantized()
-        errors[rounding] = float(((again(ids[0]) - reference(ids[0])) ** 2).mean())
+        errors[how] = float(((again(ids[0]) - reference(ids[0])) ** 2).mean())
     assert errors["awq+gptq"] < 0.6 * errors["rtn"] and errors["mse"] < errors["rtn"]
     assert (1, 3) in seen and seen[-1] == (3, 3)
 
@@ -172,6 +174,34 @@ def test_the_most_sensitive_layers_get_eight_bits_after_all():
         return float(((again(ids[0]) - reference(ids[0])) ** 2).mean())
 
     assert loss(mixed) < loss(rounded.tensors)
+
+
+def test_an_interrupted_rounding_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatch):
+    ids = [torch.randint(0, 50, (4, 12), generator=torch.Generator().manual_seed(i)) for i in range(4)]
+
+    def made(steps, progress=lambda done, total: None):
+        model = stack(blocks=3)
+        return round_weights(model, plan(model), "awq+gptq", [lambda x=x: model(x) for x in ids], progress, steps)
+
+    def interrupt(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    expected, kept = made(None), Checkpoints(tmp_path, key="a" * 64)
+    with pytest.raises(KeyboardInterrupt):
+        made(kept, interrupt)
+    rounded_again = []
+    plain = rounding.quantize_gptq
+    monkeypatch.setattr(rounding, "quantize_gptq", lambda w, *a, **k: rounded_again.append(1) or plain(w, *a, **k))
+    got = made(kept)
+    assert len(rounded_again) == 4 + 1, "the third block's Linears, and the head"
+    assert got.errors == pytest.approx(expected.errors) and set(got.floats) == set(expected.floats)
+    for name, tensor in expected.tensors.items():
+        assert torch.equal(got.tensors[name].ints, tensor.ints) and torch.equal(got.tensors[name].scales, tensor.scales)
+    assert all(torch.equal(got.floats[n], t) for n, t in expected.floats.items())
+    assert all(torch.equal(got.wider[n].ints, t.ints) for n, t in expected.wider.items())
+    other = Checkpoints(tmp_path, key="b" * 64)
+    assert other.get("blocks.0.") is None, "of another model or other data"
 
 
 def test_without_samples_scales_are_searched_and_it_is_deterministic():
