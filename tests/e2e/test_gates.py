@@ -31,8 +31,12 @@ def rehash(bundle):
     write_json(bundle / "manifest.json", manifest)
 
 
+FORMAT_OF = {f"golden {file}": format for format, file in FILES.items()}
+
+
 def refused(cli, bundle, check):
-    done = cli("verify", bundle, "--json")
+    """What the check says; only the artifact it is about is run, because ExecuTorch's runtime takes seconds to load."""
+    done = cli("verify", bundle, "--json", "--format", FORMAT_OF.get(check, "onnx"))
     assert done.returncode == 7, done.stdout + done.stderr
     failed = {c["name"]: c["detail"] for c in json.loads(done.stdout)[0]["checks"] if c["ok"] is False}
     assert check in failed, failed
