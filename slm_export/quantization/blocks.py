@@ -13,6 +13,9 @@ from slm_export.records import record
 
 Run = Callable[[], Any]
 
+# What decoders' blocks are given to remember the past by: a block that ran once would see itself there.
+WITHOUT_CACHE = {"past_key_values": None, "past_key_value": None, "layer_past": None, "use_cache": False}
+
 
 @record
 class Call:
@@ -75,7 +78,7 @@ def _calls(module: Any, chains: Sequence[tuple[str, ...]], run: Run) -> tuple[di
     first: dict[str, Any] = {}
 
     def keep(name: str, args: Any, kwargs: Any, out: Any) -> None:
-        others = {k: v for k, v in kwargs.items() if args or k != "hidden_states"}
+        others = {k: WITHOUT_CACHE.get(k, v) for k, v in kwargs.items() if args or k != "hidden_states"}
         calls[name] = Call(args=args[1:], kwargs=others)
         if name in starts:
             first[name] = _input(args, kwargs)

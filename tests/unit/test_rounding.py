@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from slm_export.quantization import rounding
+from slm_export.quantization.blocks import find_chains, run_block
 from slm_export.quantization.checkpoints import Checkpoints
 from slm_export.quantization.folding import Fold, apply, find_folds
 from slm_export.quantization.gptq import output_error, quantize_gptq
@@ -202,6 +203,42 @@ def test_an_interrupted_rounding_goes_on_where_it_was_and_ends_the_same(tmp_path
     assert all(torch.equal(got.wider[n].ints, t.ints) for n, t in expected.wider.items())
     other = Checkpoints(tmp_path, key="b" * 64)
     assert other.get("blocks.0.") is None, "of another model or other data"
+
+
+class Remembering(nn.Module):
+    """As decoders' blocks: what it was given before is there again."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = nn.Linear(32, 32)
+
+    def forward(self, hidden_states, past_key_values=None):
+        if past_key_values is None:
+            return (hidden_states + self.up(hidden_states),)
+        past_key_values.append(hidden_states)
+        return (hidden_states + self.up(torch.stack(past_key_values).sum(0)),)
+
+
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(Remembering() for _ in range(3))
+
+    def forward(self, x):
+        for layer in self.layers:
+            (x,) = layer(hidden_states=x, past_key_values=[])
+        return x
+
+
+def test_blocks_run_alone_give_what_they_gave_in_the_model():
+    torch.manual_seed(0)
+    model, x = Decoder().eval().requires_grad_(False), torch.randn(2, 5, 32)
+    (chain,) = find_chains(model, [lambda: model(x)])
+    assert chain.names == ("layers.0", "layers.1", "layers.2")
+    hidden = chain.first[0]
+    for name in chain.names:
+        hidden = run_block(model.get_submodule(name), hidden, chain.calls[0][name])
+    torch.testing.assert_close(hidden, model(x))
 
 
 def test_without_samples_scales_are_searched_and_it_is_deterministic():
