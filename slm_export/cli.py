@@ -11,7 +11,7 @@ import click
 
 import slm_export
 from slm_export.errors import INTERRUPTED, SlmExportError
-from slm_export.names import AUTO, FORMATS, ROUNDINGS, SCHEMES, TASKS
+from slm_export.names import AUTO, FORMATS, RANKINGS, ROUNDINGS, SCHEMES, TASKS
 
 FORMAT = click.Choice(FORMATS)
 
@@ -81,6 +81,9 @@ EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
     ),
     click.option(
         "--int8-share", type=click.FloatRange(0, 1), help="Of 4-bit weights: so many, the most sensitive, get 8 bits."
+    ),
+    click.option(
+        "--int8-by", type=click.Choice(list(RANKINGS)), help="How it is told which those are.  [default: hessian]"
     ),
     click.option("--seed", type=int, help="Of the calibration sample.  [default: 0]"),
     click.option("--calibration-samples", type=click.IntRange(min=1), help="[default: 128]"),

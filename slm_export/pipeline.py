@@ -101,6 +101,7 @@ class _Run:
                 formats={c.format: self.needs(c) for c in chosen},
                 rounding=self.plan.rounding,
                 int8_share=self.plan.int8_share,
+                int8_by=self.plan.int8_by,
                 checkpoints=str(self.checkpoints),
                 key=key_of(self.plan.source.sha256, self.plan.calibration, self.plan.shape.max_length),
                 search=self.search() if any(c.scheme == AUTO for c in chosen) else None,

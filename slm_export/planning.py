@@ -12,7 +12,7 @@ from slm_export import calibration, config, doctor, exporters, oldest, sources, 
 from slm_export.calibration import CalibrationSet, EvaluationSet
 from slm_export.config import Choice, Setting, Shape
 from slm_export.errors import InputError, UsageError, nearest
-from slm_export.names import AUTO, ROUNDINGS, TASKS, is_file_name
+from slm_export.names import AUTO, RANKINGS, ROUNDINGS, TASKS, is_file_name
 from slm_export.parity import budget
 from slm_export.parity.budget import MaxDrop
 from slm_export.quantization.schemes import NEEDS_CALIBRATION, SCHEMES
@@ -35,6 +35,7 @@ class RunPlan:
     shape: Shape
     rounding: str
     int8_share: float
+    int8_by: str
     max_drop: MaxDrop | None
     max_size: float | None  # of an artifact, megabytes
     calibration: CalibrationSet | None
@@ -75,6 +76,7 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
         settings={**settings, **resolved},
         rounding=rounding.value,
         int8_share=_int8_share(settings, choices),
+        int8_by=_int8_by(settings, chosen),
         max_drop=max_drop,
         max_size=max_size,
         profile=profile,
@@ -206,6 +208,17 @@ def _int8_share(settings: Mapping[str, Setting], choices: list[Choice]) -> float
             next_step="add --scheme w4a8-dynamic",
         )
     return float(share.value)
+
+
+def _int8_by(settings: Mapping[str, Setting], chosen: CalibrationSet | None) -> str:
+    asked = settings.get("int8-by")
+    if asked is None:
+        return "hessian"
+    if asked.value not in RANKINGS:
+        raise UsageError(f"unknown ranking {asked.value!r}", where=asked.origin, why=nearest(asked.value, RANKINGS))
+    if asked.value == "harm" and chosen is None:
+        raise UsageError("--int8-by harm needs a calibration set to measure with", next_step="give --calibration")
+    return str(asked.value)
 
 
 def _with_limits(choices: list[Choice], profile: TargetProfile, task: str) -> list[Choice]:

@@ -20,7 +20,7 @@ from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.mixing import most_sensitive, tensors_of
 from slm_export.quantization.rounding import Rounded, round_weights
 from slm_export.quantization.search import Candidate, Trial, candidates, estimated_bytes, smallest_within
-from slm_export.quantization.sensitivity import activation_harm
+from slm_export.quantization.sensitivity import activation_harm, weight_harm
 from slm_export.quantization.trials import TrialStore, key_of
 from slm_export.quantplan import QuantPlan
 from slm_export.records import record
@@ -55,6 +55,7 @@ class Wishes:
     formats: dict[str, FormatNeeds]
     rounding: str  # of 4-bit weights
     int8_share: float  # of 4-bit weights that get 8 bits after all
+    int8_by: str  # of names.RANKINGS: how it is told which
     checkpoints: str  # where finished blocks of a rounding are kept
     key: str  # of the model, the data and everything else that is the same all through a run
     search: Search | None
@@ -162,7 +163,20 @@ class _Compressing:
         runs = [partial(self.task.run, module, part) for part in _parts(self.samples.calibration)]
         steps = Checkpoints(Path(self.wishes.checkpoints), key_of(self.wishes.key, self.wishes.rounding, plan))
         progress = partial(self.progress, "rounding weights to 4 bits")
-        return round_weights(module, plan, self.wishes.rounding, runs, progress, steps)
+        rounded = round_weights(module, plan, self.wishes.rounding, runs, progress, steps)
+        return self._ranked(rounded, plan) if self.wishes.int8_by == "harm" else rounded
+
+    def _ranked(self, rounded: Rounded, plan: QuantPlan) -> Rounded:
+        """With the layers' errors as measured in the answers."""
+        compressed = Compressed(module=self.reference.module, plan=plan, tensors=rounded.tensors, floats=rounded.floats)
+        harm = weight_harm(
+            compressed,
+            rounded.wider,
+            self.task,
+            self.samples.calibration,
+            progress=partial(self.progress, "measuring what 8 bits buy in each layer"),
+        )
+        return replace(rounded, errors=harm)
 
     def search(self, needs: FormatNeeds) -> tuple[Trial, ...]:
         search = self.wishes.search
@@ -174,8 +188,8 @@ class _Compressing:
         store = TrialStore(Path(search.store))
 
         def tried(candidate: Candidate) -> Trial:
-            plan = self._plan(needs, candidate)
-            key = key_of(self.wishes.key, search.max_drop, search.max_megabytes, self.wishes.rounding, needs, plan)
+            wishes = (self.wishes.key, search.max_drop, search.max_megabytes, self.wishes.rounding)
+            key = key_of(*wishes, needs, self._plan(needs, candidate))
             trial = store.get(key)
             if trial is None:
                 trial = self._try(needs, candidate, sizes[candidate], search)

@@ -1,5 +1,8 @@
 """4-bit weights: what each rounding promises, on models small enough to see through."""
 
+import copy
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -7,10 +10,12 @@ from torch import nn
 from slm_export.quantization import rounding
 from slm_export.quantization.blocks import find_chains, run_block
 from slm_export.quantization.checkpoints import Checkpoints
+from slm_export.quantization.compressed import Compressed, with_weights
 from slm_export.quantization.folding import Fold, apply, find_folds
 from slm_export.quantization.gptq import output_error, quantize_gptq
 from slm_export.quantization.mixing import by_sensitivity, most_sensitive, tensors_of
 from slm_export.quantization.rounding import round_weights
+from slm_export.quantization.sensitivity import weight_harm
 from slm_export.quantization.weights import quantize, quantize_searched
 from slm_export.quantplan import LayerPlan, QuantPlan
 
@@ -203,6 +208,26 @@ def test_an_interrupted_rounding_goes_on_where_it_was_and_ends_the_same(tmp_path
     assert all(torch.equal(got.wider[n].ints, t.ints) for n, t in expected.wider.items())
     other = Checkpoints(tmp_path, key="b" * 64)
     assert other.get("blocks.0.") is None, "of another model or other data"
+
+
+def test_what_eight_bits_buy_is_measured_layer_by_layer():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 5)).requires_grad_(False), torch.randn(40, 32)
+    model[0].weight.data[:, 0] *= 30  # spoils the scales of its groups
+    layers = {n: LayerPlan(bits=4, group=32, activations="float") for n in "01"}
+    rounded = round_weights(copy.deepcopy(model), QuantPlan(scheme="w4", layers=layers), "rtn")
+    task = SimpleNamespace(
+        run=lambda module, tokens: (module(x).numpy(),), harm=lambda a, b: float(((a - b) ** 2).mean())
+    )
+    compressed = Compressed(module=model, plan=QuantPlan(scheme="w4", layers=layers), tensors=rounded.tensors)
+    told = []
+    harm = weight_harm(compressed, rounded.wider, task, (), progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]
+    assert harm["0"] > 0 and harm["0"] * 32 > harm["1"] * 5, "the spoilt one gains most"
+    before = task.harm(model(x).numpy(), with_weights(compressed)(x).numpy())
+    better = dict(rounded.tensors) | {"0": rounded.wider["0"]}
+    after = with_weights(Compressed(module=model, plan=compressed.plan, tensors=better))(x).numpy()
+    assert harm["0"] * 32 * 32 == pytest.approx(before - task.harm(model(x).numpy(), after), rel=1e-4)
 
 
 class Remembering(nn.Module):
