@@ -15,6 +15,13 @@ def note(run: Path, *, family: str, task: str = "text-classification") -> None:
     record = json.loads(run.read_text(encoding="utf-8"))
     for made in record["formats"]:
         cell = {"family": family, "task": task, "format": made["format"], "scheme": made["scheme"]}
-        error = (made["error"] or {}).get("what")
+        error = made["error"] and _reason(made["error"])
         name = "-".join(cell.values()).replace("/", "_")
         (Path(folder) / f"{name}.json").write_text(json.dumps({**cell, "failed": error}))
+
+
+def _reason(error: dict[str, str]) -> str:
+    """What a closed gate measured; of other errors what they say."""
+    if "does not answer like the reference" in error["what"]:
+        return "; ".join(line.strip() for line in error["where"].splitlines())
+    return error["what"]
