@@ -156,9 +156,8 @@ def _held_out(data: DataFile, options: DataOptions, labels: Sequence[str]) -> tu
     if not rest:
         raise InputError(f"{data.name} repeats one text; nothing is left to judge by", next_step="give --eval")
     judge = _evaluation_set(data, stratified(rest, size=HELD_OUT, seed=options.seed), labels, held_out=True)
-    unjudged = [
-        s for s in data.samples if s.line not in {j.line for j in (*judge.samples, *overlap(rest, judge.samples))}
-    ]
+    judging = {s.line for s in (*judge.samples, *overlap(data.samples, judge.samples))}
+    unjudged = [s for s in data.samples if s.line not in judging]
     return _with_tried(_calibration_set(data, chosen, [], options), unjudged, labels, options), judge
 
 
