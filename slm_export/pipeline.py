@@ -24,6 +24,7 @@ from slm_export.planning import RunPlan
 from slm_export.quantization.trials import key_of
 from slm_export.records import from_json, read_json, record, to_json
 from slm_export.report.markdown import report_markdown
+from slm_export.requirements import installed_version
 from slm_export.results import FormatResult, RunResult
 from slm_export.runtimes.worker import ExecuteJob
 from slm_export.stages import StageResult, run_stage
@@ -99,11 +100,11 @@ class _Run:
             max_length=self.plan.shape.max_length,
             wishes=Wishes(
                 formats={c.format: self.needs(c) for c in chosen},
-                rounding=self.plan.rounding,
-                int8_share=self.plan.int8_share,
-                int8_by=self.plan.int8_by,
+                rounding=self.plan.quantizing.rounding,
+                int8_share=self.plan.quantizing.int8_share,
+                int8_by=self.plan.quantizing.int8_by,
                 checkpoints=str(self.checkpoints),
-                key=key_of(self.plan.source.sha256, self.plan.calibration, self.plan.shape.max_length),
+                key=self.key(),
                 search=self.search() if any(c.scheme == AUTO for c in chosen) else None,
             ),
             calibration=self.plan.calibration,
@@ -123,11 +124,17 @@ class _Run:
             group_scale_bytes=exporter.GROUP_SCALE_BYTES,
         )
 
-    def search(self) -> Search:
+    def key(self) -> str:
+        """Of what roundings and trials depend on: model, data, lengths, and the code that makes them."""
         plan = self.plan
+        version = installed_version("slm-export", "slm_export")
+        return key_of(version, plan.source.sha256, plan.source.task, plan.calibration, plan.shape.max_length)
+
+    def search(self) -> Search:
+        plan, aim = self.plan, self.plan.quantizing.goal
         plan.out.mkdir(parents=True, exist_ok=True)
         store = str(plan.out / f"{plan.name}.trials.jsonl")
-        return Search(max_drop=plan.max_drop, max_megabytes=plan.max_size, store=store)
+        return Search(max_drop=aim.max_drop, max_megabytes=aim.max_size, store=store)
 
     def make(self, choice: Choice, prepared: Prepared) -> FormatResult:
         """Export, run, compare and judge one format, in the scheme that was chosen or found."""
@@ -176,9 +183,9 @@ class _Run:
         limits = self.plan.profile.limits_for(task=self.plan.source.task, scheme=choice.scheme, format=choice.format)
         assert limits is not None, "planning refuses targets without limits"
         truth = self.truth(choice.format)
-        if self.plan.max_drop is not None:
-            at_reference = loss(self.plan.source.task, reference_answers(truth))
-            limits = tightened(limits, self.plan.max_drop, at_reference)
+        max_drop = self.plan.quantizing.goal.max_drop
+        if max_drop is not None:
+            limits = tightened(limits, max_drop, loss(self.plan.source.task, reference_answers(truth)))
         run = self.run(artifact, f"execute-{choice.format}", spec)
         rows = truth.lowering_rows
         twin_run = self.run(twin, f"execute-{choice.format}-twin", spec, rows=rows) if twin else None
@@ -275,10 +282,10 @@ class _Run:
 
     def over_budget(self, artifact: Artifact) -> BudgetError | None:
         budgets, name = self.plan.profile.budgets, self.plan.profile.name
-        size = sum(f.bytes for f in artifact.files) / 1e6
-        if self.plan.max_size is not None and size > self.plan.max_size:
+        size, max_size = sum(f.bytes for f in artifact.files) / 1e6, self.plan.quantizing.goal.max_size
+        if max_size is not None and size > max_size:
             return BudgetError(
-                f"{artifact.path} is {size:.1f} MB, --max-size allows {self.plan.max_size:g} MB",
+                f"{artifact.path} is {size:.2f} MB, --max-size allows {max_size:g} MB",
                 where="--max-size",
                 next_step="a smaller scheme or model, or a larger --max-size",
             )

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from slm_export import calibration, config, doctor, exporters, oldest, sources, targets, tasks
+from slm_export import calibration, config, doctor, exporters, oldest, quantizing, sources, targets, tasks
 from slm_export.calibration import CalibrationSet, EvaluationSet
 from slm_export.config import Choice, Setting, Shape
-from slm_export.errors import InputError, UsageError, nearest
-from slm_export.names import AUTO, RANKINGS, ROUNDINGS, TASKS, is_file_name
-from slm_export.parity import budget
-from slm_export.parity.budget import MaxDrop
-from slm_export.quantization.schemes import NEEDS_CALIBRATION, SCHEMES
+from slm_export.errors import UsageError, nearest
+from slm_export.names import TASKS, is_file_name
+from slm_export.quantizing import Quantizing
 from slm_export.records import record
 from slm_export.sources import SourceInfo
 from slm_export.targets import TargetProfile
 
-TRIED = 1000  # rows of the calibration file that trials of a search are judged by, at most
 OPERATORS_PER_STEP = 15  # of one direction of an LSTM, unrolled; a GRU has 17
 
 
@@ -33,11 +29,7 @@ class RunPlan:
     source: SourceInfo
     choices: tuple[Choice, ...]
     shape: Shape
-    rounding: str
-    int8_share: float
-    int8_by: str
-    max_drop: MaxDrop | None
-    max_size: float | None  # of an artifact, megabytes
+    quantizing: Quantizing
     calibration: CalibrationSet | None
     evaluation: EvaluationSet
     out: Path
@@ -62,23 +54,15 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     source = _source(settings)
     choices = config.choose_formats(settings, profile, lambda f, s: exporters.get(f).supports(source.task, s))
     doctor.require((c.format for c in choices if not c.refused), source.task)
-    max_drop, max_size = _max_drop(settings), _max_size(settings)
-    _require_goal(settings, choices, source.task)
+    aim = quantizing.goal(settings, choices, source.task)
     choices = _with_limits(choices, profile, source.task)
     unrolling = _unrolling(choices, source)
     shape, resolved = config.shapes(settings, profile, source.max_positions, unrolled=bool(unrolling))
     chosen, judge = calibration.load(_data_options(settings, source), source.labels)
-    _require_calibration(choices, chosen)
-    rounding = _rounding(settings, chosen)
-    if _has_4_bits(choices):
-        resolved = {**resolved, "rounding": rounding}
+    wanted, found = quantizing.resolve(settings, choices, chosen, aim)
     return RunPlan(
-        settings={**settings, **resolved},
-        rounding=rounding.value,
-        int8_share=_int8_share(settings, choices),
-        int8_by=_int8_by(settings, chosen),
-        max_drop=max_drop,
-        max_size=max_size,
+        settings={**settings, **resolved, **found},
+        quantizing=wanted,
         profile=profile,
         source=source,
         choices=tuple(choices),
@@ -125,100 +109,10 @@ def _data_options(settings: Mapping[str, Setting], source: SourceInfo) -> calibr
         pair_column=_value(settings, "pair-column"),
         slice_column=_value(settings, "slice-column"),
         size=settings["calibration-samples"].value,
-        tried=TRIED if _value(settings, "scheme") == AUTO and "max-drop" in settings else 0,
+        tried=quantizing.tried(settings),
         seed=settings["seed"].value,
         allow_overlap=settings["allow-overlap"].value,
     )
-
-
-def _require_calibration(choices: list[Choice], chosen: CalibrationSet | None) -> None:
-    needy = sorted(_schemes(choices) & NEEDS_CALIBRATION)
-    if needy and chosen is None:
-        raise InputError(
-            f"scheme {AUTO if any(c.scheme == AUTO for c in choices) else needy[0]} needs a calibration set",
-            why="it measures on real texts which layers the rounding of activations hurts; random data would not tell",
-            next_step="give texts like the app's with --calibration, or choose --scheme fp32",
-        )
-
-
-def _schemes(choices: list[Choice]) -> set[str]:
-    """All that may be made."""
-    return {s for c in choices if not c.refused for s in (c.candidates or (c.scheme,))}
-
-
-def _has_4_bits(choices: list[Choice]) -> bool:
-    return any(SCHEMES[s].bits == 4 for s in _schemes(choices))
-
-
-def _max_drop(settings: Mapping[str, Setting]) -> MaxDrop | None:
-    asked = settings.get("max-drop")
-    return budget.parse(asked.value, origin=asked.origin) if asked else None
-
-
-def _max_size(settings: Mapping[str, Setting]) -> float | None:
-    """Megabytes."""
-    asked = settings.get("max-size")
-    if asked is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+) ?(KB|MB|GB)", asked.value.strip(), flags=re.IGNORECASE)
-    if found is None or not float(found[1]):
-        raise UsageError(f"--max-size {asked.value!r} is no size", where=asked.origin, next_step="write 25MB")
-    return float(found[1]) * {"KB": 1e-3, "MB": 1.0, "GB": 1e3}[found[2].upper()]
-
-
-def _require_goal(settings: Mapping[str, Setting], choices: list[Choice], task: str) -> None:
-    if all(c.scheme != AUTO for c in choices):
-        return
-    if "max-drop" not in settings and "max-size" not in settings:
-        raise UsageError(
-            "--scheme auto needs a goal",
-            where=settings["scheme"].origin,
-            next_step="say what may be lost with --max-drop 0.5%, or how large it may be with --max-size 25MB",
-        )
-    if task in tasks.GENERATING:
-        raise UsageError(f"--scheme auto does not know {task} yet", next_step="name a scheme")
-
-
-def _rounding(settings: Mapping[str, Setting], chosen: CalibrationSet | None) -> Setting:
-    """How 4-bit weights are rounded: as asked for, else as well as the data allows."""
-    asked = settings.get("rounding")
-    if asked is None:
-        return Setting(value="awq+gptq" if chosen else "mse", origin="default" if chosen else "no calibration set")
-    if asked.value not in ROUNDINGS:
-        raise UsageError(f"unknown rounding {asked.value!r}", where=asked.origin, why=nearest(asked.value, ROUNDINGS))
-    if asked.value == "awq+gptq" and chosen is None:
-        raise UsageError(
-            "--rounding awq+gptq needs a calibration set",
-            why="it measures on real texts what each weight's error does to the outputs",
-            next_step="give texts like the app's with --calibration, or choose --rounding mse",
-        )
-    return asked
-
-
-def _int8_share(settings: Mapping[str, Setting], choices: list[Choice]) -> float:
-    share = settings.get("int8-share")
-    if share is None:
-        return 0.0
-    if not 0 <= share.value <= 1:
-        raise UsageError(f"--int8-share {share.value:g} is no share", where=share.origin, next_step="give 0 to 1")
-    if not _has_4_bits(choices):
-        raise UsageError(
-            "--int8-share means nothing here: no format gets 4-bit weights",
-            where=share.origin,
-            next_step="add --scheme w4a8-dynamic",
-        )
-    return float(share.value)
-
-
-def _int8_by(settings: Mapping[str, Setting], chosen: CalibrationSet | None) -> str:
-    asked = settings.get("int8-by")
-    if asked is None:
-        return "hessian"
-    if asked.value not in RANKINGS:
-        raise UsageError(f"unknown ranking {asked.value!r}", where=asked.origin, why=nearest(asked.value, RANKINGS))
-    if asked.value == "harm" and chosen is None:
-        raise UsageError("--int8-by harm needs a calibration set to measure with", next_step="give --calibration")
-    return str(asked.value)
 
 
 def _with_limits(choices: list[Choice], profile: TargetProfile, task: str) -> list[Choice]:
@@ -246,7 +140,10 @@ def _notes(
     profile: TargetProfile,
 ) -> list[str]:
     notes = [f"{c.format} is left out: {c.refused}" for c in choices if c.refused]
-    for spec in (profile.runtimes[c.format].in_scheme(c.scheme) for c in choices if not c.refused):
+    specs = [
+        profile.runtimes[c.format].in_scheme(s) for c in choices if not c.refused for s in c.candidates or (c.scheme,)
+    ]
+    for spec in {(s.package, s.oldest): s for s in specs}.values():
         if spec.oldest != spec.version and oldest.interpreter(spec) is None:
             notes.append(
                 f"not run in {spec.package} {spec.oldest}, the oldest that {profile.name} names: it is not installed "
@@ -263,9 +160,9 @@ def _notes(
         notes.append(f"{len(judge.samples)} of {judge.rows} rows of {judge.file} judge: a row is a whole vocabulary")
     if judge.held_out:
         notes.append(f"no --eval: {len(judge.samples)} rows of {judge.file} were held out of calibration to judge by")
-    if chosen is None and _has_4_bits(choices):
+    if chosen is None and quantizing.has_4_bits(choices):
         notes.append(
-            "no --calibration: 4-bit weights are rounded by themselves (mse), blind to what they are multiplied with; "
+            "no --calibration: 4-bit weights are rounded by themselves, blind to what they are multiplied with; "
             "with texts like the app's, awq+gptq loses a quarter as much (MiniLM)"
         )
     if source.license is None:
@@ -291,6 +188,6 @@ def _recurrent_notes(choices: list[Choice], source: SourceInfo, unrolling: list[
             f"{' and '.join(unrolling)} repeat {layers} recurrent layers (directions counted) for each of "
             f"{shape.max_length} tokens: about {operators:,} operators. Longer texts are cut; --max-length changes it"
         )
-    if _schemes(choices) != {"fp32"}:
+    if quantizing.schemes(choices) != {"fp32"}:
         notes.append("weights of recurrent layers stay float32; lookups of a megabyte and Linears follow the scheme")
     return notes

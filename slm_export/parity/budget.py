@@ -12,6 +12,7 @@ from slm_export.names import METRICS
 from slm_export.records import record
 from slm_export.targets import Limits
 
+POINTS = {"chrf_drop": 100.0}  # metrics that run to 100; half a percent of others is .005
 WHY = "no more may be lost than --max-drop says"
 
 
@@ -58,9 +59,10 @@ def loss(task: str, answers: Mapping[str, float]) -> Loss:
     return Loss(metric=metric, drop=drop, reference=answers.get(f"{metric.removesuffix('_drop')}_reference"))
 
 
-def allowed(budget: MaxDrop, reference: float | None) -> float:
-    """Of the metric, given the reference's value of it (None: 1)."""
-    return budget.amount * (reference if budget.relative and reference is not None else 1.0)
+def allowed(budget: MaxDrop, of: Loss) -> float:
+    """Of the metric, given the reference's value of it, if there is one."""
+    whole = POINTS.get(of.metric, 1.0)
+    return budget.amount * (of.reference if budget.relative and of.reference is not None else whole)
 
 
 def tightened(limits: Limits, budget: MaxDrop, at_reference: Loss) -> Limits:
@@ -68,7 +70,7 @@ def tightened(limits: Limits, budget: MaxDrop, at_reference: Loss) -> Limits:
 
     `at_reference` is the reference's loss against itself, which says the metric and its value.
     """
-    metric, most = at_reference.metric, allowed(budget, at_reference.reference)
+    metric, most = at_reference.metric, allowed(budget, at_reference)
     if METRICS[metric][0] == "<=":
         bound = min(most, limits.bounds.get(metric, most))
     else:

@@ -15,7 +15,10 @@ def by_sensitivity(errors: Mapping[str, float]) -> list[str]:
 
 
 def most_sensitive(rounded: Rounded, share: float) -> list[str]:
-    """The first layers of `by_sensitivity` that hold at most `share` (0 to 1) of all weights of 4 bits."""
+    """Layers in the order of `by_sensitivity`, as many as fit into `share` (0 to 1) of all weights of 4 bits.
+
+    One that is too large for what is left is passed over.
+    """
     sizes = {n: rounded.tensors[n].ints.numel() for n in rounded.errors}
     left, chosen = share * sum(sizes.values()), []
     for name in by_sensitivity(rounded.errors):

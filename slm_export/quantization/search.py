@@ -56,8 +56,12 @@ def smallest_within(ordered: Iterable[Candidate], tried: Callable[[Candidate], T
         trials.append(tried(candidate))
         if trials[-1].within:
             return trials
-    closest = min(trials, key=lambda t: t.drop if t.drop is not None else float("inf"), default=None)
-    found = f"the closest, {closest.scheme}, loses {closest.drop:.4g} of {closest.metric}" if closest else "none fits"
+    losses = [(t.drop, t.scheme, t.metric) for t in trials if t.drop is not None]
+    if losses:
+        drop, scheme, metric = min(losses)
+        found = f"the closest, {scheme}, has {metric} {drop:.4g} on the rows held out"
+    else:
+        found = f"the smallest takes about {min(t.megabytes for t in trials):.2f} MB"
     raise ExportError(
         "no scheme of this format is within the budget",
         where=found,

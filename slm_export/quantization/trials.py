@@ -16,11 +16,8 @@ class TrialStore:
         self._path = path
         self._known: dict[str, Trial] = {}
         for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
-            try:
-                stored = json.loads(line)
+            if (stored := _parsed(line)) is not None:
                 self._known[stored["key"]] = from_json(Trial, stored["trial"])
-            except ValueError:  # half a line, which a killed run left: its trial is made again
-                continue
 
     def get(self, key: str) -> Trial | None:
         return self._known.get(key)
@@ -29,6 +26,14 @@ class TrialStore:
         self._known[key] = trial
         with self._path.open("a", encoding="utf-8") as file:
             file.write("\n" + json.dumps({"key": key, "trial": to_json(trial)}) + "\n")
+
+
+def _parsed(line: str) -> Any | None:
+    """None of half a line, which a killed run left: its trial is made again."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
 
 
 def key_of(*parts: Any) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from slm_export.calibration.labels import Targets
+from slm_export.names import AUTO
 from slm_export.outputs import Inputs, Matrices, Tokens
 from slm_export.parity.budget import Loss, MaxDrop, allowed, loss
 from slm_export.quantization import compressed as compression
@@ -89,7 +90,7 @@ def compress(
     work = _Compressing(reference, task, wishes, samples, inputs, progress)
     made, trials = {}, {}
     for format, needs in wishes.formats.items():
-        if needs.scheme == "auto":
+        if needs.scheme == AUTO:
             trials[format] = work.search(needs)
             found = trials[format][-1]
             made[format] = work.make(needs, Candidate(scheme=found.scheme, int8_share=found.int8_share))
@@ -209,7 +210,7 @@ class _Compressing:
             said = f"{candidate.scheme}, {candidate.int8_share:.0%} of it int8"
             measured = self._measure(self.make(needs, candidate), partial(self.progress, f"trying {said}"))
             metric, drop = measured.metric, measured.drop
-            fits = drop <= allowed(search.max_drop, measured.reference)
+            fits = drop <= allowed(search.max_drop, measured)
         return Trial(
             scheme=candidate.scheme,
             int8_share=candidate.int8_share,

@@ -18,7 +18,7 @@ FLOORS = [
     ("quantization",),
     ("exporters",),
     ("stages",),
-    ("oldest", "doctor", "config", "planning"),
+    ("oldest", "doctor", "config", "quantizing", "planning"),
     ("results",),
     ("report", "bundle"),
     ("pipeline",),

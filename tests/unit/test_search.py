@@ -42,7 +42,13 @@ def test_the_search_stops_at_the_first_that_is_within_the_budget():
 def test_what_comes_closest_is_told_where_nothing_is_within():
     with pytest.raises(ExportError, match="no scheme of this format") as caught:
         smallest_within(candidates(["w4"]), lambda c: trial(drop=0.1 - c.int8_share / 10, within=False))
-    assert "loses 0.02 of accuracy_drop" in str(caught.value)
+    assert "accuracy_drop 0.02" in str(caught.value)
+
+
+def test_where_nothing_fits_the_smallest_is_told():
+    with pytest.raises(ExportError, match="no scheme of this format") as caught:
+        smallest_within(candidates(["w4", "fp32"]), lambda c: trial(drop=None, within=False))
+    assert "the smallest takes about 1.00 MB" in str(caught.value)
 
 
 def test_estimated_bytes_are_those_of_integers_scales_and_floats():
@@ -75,8 +81,11 @@ def test_a_relative_budget_is_a_share_of_the_references_value():
     answers = {"accuracy_reference": 0.8, "accuracy_drop": 0.003, "flip_rate": 0.01}
     lost = loss("text-classification", answers)
     assert lost == Loss(metric="accuracy_drop", drop=0.003, reference=0.8)
-    assert allowed(MaxDrop(amount=0.005, relative=True), lost.reference) == pytest.approx(0.004)
-    assert allowed(MaxDrop(amount=0.005, relative=False), lost.reference) == 0.005
+    assert allowed(MaxDrop(amount=0.005, relative=True), lost) == pytest.approx(0.004)
+    assert allowed(MaxDrop(amount=0.005, relative=False), lost) == 0.005
+    in_points = Loss(metric="chrf_drop", drop=0.2, reference=80.0)
+    assert allowed(MaxDrop(amount=0.005, relative=False), in_points) == 0.5, "chrF runs to 100"
+    assert allowed(MaxDrop(amount=0.005, relative=True), in_points) == pytest.approx(0.4)
     assert loss("text-classification", {"flip_rate": 0.01}) == Loss(metric="flip_rate", drop=0.01, reference=None)
     assert loss("feature-extraction", {"neighbour_agreement": 0.9}).drop == pytest.approx(0.1)
 
