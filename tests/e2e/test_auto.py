@@ -1,12 +1,15 @@
 """`--scheme auto`: the smallest artifact within a budget, the best one that fits, and what is refused."""
 
+import csv
 import json
+from pathlib import Path
 
 import pytest
 
 from slm_export.records import read_json
 from tests.conftest import tiny_args
 
+BANKING = Path(__file__).parents[2] / "examples/banking-intents"
 FEW = ("--format", "onnx", "--calibration-samples", 30)
 BUNDLE, TRIALS = "dist/model-linux-x86_64", "dist/model-linux-x86_64.trials.jsonl"
 
@@ -41,6 +44,51 @@ def test_auto_takes_the_best_that_fits(tiny, cli):
     assert [t["scheme"] for t in trials(cli)] == ["fp32", "fp16"]
 
 
+def test_nothing_fits_into_a_kilobyte(tiny, cli):
+    done = cli(*tiny_args(tiny, "dist", *FEW, "--scheme", "auto", "--max-size", "1KB"))
+    assert done.returncode == 4 and "the smallest takes about" in done.stderr and not (cli.folder / BUNDLE).exists()
+
+
+def texts_only(source, target):
+    """Without labels, the loss is the share of changed answers."""
+    with source.open(encoding="utf-8", newline="") as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    with target.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["text"], *([t] for t in texts)])
+    return target
+
+
+@pytest.fixture(scope="module")
+def banking(tmp_path_factory):
+    """(seen, unseen): texts the example was trained on, which it is sure of, and others."""
+    folder = tmp_path_factory.mktemp("banking")
+    return [texts_only(BANKING / f"{name}.csv", folder / f"{name}.csv") for name in ("calibration", "eval")]
+
+
+def banking_args(calibration, evaluation, *flags):
+    data = ("--calibration", calibration, "--calibration-samples", 60, "--eval", evaluation)
+    return BANKING, "--target", "linux-x86_64", "--format", "onnx", *data, "--rounding", "rtn", *flags
+
+
+def test_the_most_sensitive_layers_get_bits_back_step_by_step(banking, cli):
+    seen, unseen = banking
+    cli.ok(*banking_args(unseen, seen, "--scheme", "auto", "--max-drop", "0.2%", "-o", "dist"))
+    store = cli.folder / "dist/banking-intents-linux-x86_64.trials.jsonl"
+    tried = [json.loads(line)["trial"] for line in store.read_text().split("\n") if line]
+    assert len(tried) > 2 and tried[-1]["within"] and not any(t["within"] for t in tried[:-1])
+    assert [t["megabytes"] for t in tried] == sorted(t["megabytes"] for t in tried), "the smallest first"
+    assert all(t["drop"] > 0.002 for t in tried[:-1]) and tried[-1]["drop"] <= 0.002
+    assert [t["int8_share"] for t in tried[:3]] == [0.0, 0.1, 0.2] and tried[1]["int8_layers"]
+
+
+def test_the_evaluation_set_overrules_what_the_search_found(banking, cli):
+    seen, unseen = banking
+    done = cli(*banking_args(seen, unseen, "--scheme", "auto", "--max-drop", "0.1%", "-o", "dist"))
+    assert done.returncode == 5, done.stderr
+    assert "must be <= 0.001" in done.stderr and "no more may be lost than --max-drop says" in done.stderr
+    assert not (cli.folder / "dist/banking-intents-linux-x86_64").exists()
+
+
 def test_a_share_of_int4_layers_may_be_int8(tiny, cli):
     flags = ("--format", "onnx", "--format", "tflite", "--scheme", "w4a8-dynamic", "--int8-share", 0.3)
     cli.ok(*tiny_args(tiny, "dist", *flags))
@@ -62,6 +110,7 @@ def test_a_file_over_the_size_asked_for_is_left_out(tiny, cli):
         (["--scheme", "auto", "--max-drop", "lots"], "--max-drop 'lots' is no amount"),
         (["--max-size", "25"], "--max-size '25' is no size"),
         (["--scheme", "fp32", "--int8-share", 0.5], "no format gets 4-bit weights"),
+        (["--scheme", "auto", "--max-drop", "1%", "--int8-share", 0.5], "which finds the share itself"),
         (["--scheme", "auto", "--max-drop", "1%", "--calibration-samples", 50], "rows to judge trials by"),
     ],
 )
@@ -84,4 +133,4 @@ def test_rounding_by_calibration_needs_some(tiny, cli):
     ]
     done = cli(*args, "--rounding", "awq+gptq")
     assert done.returncode == 2 and "--rounding awq+gptq needs a calibration set" in done.stderr
-    assert "rounded by themselves (mse)" in cli.ok(*args, "--max-length", 24, "-o", "dist").stdout
+    assert "rounded by themselves" in cli.ok(*args, "--max-length", 24, "-o", "dist").stdout
