@@ -4,9 +4,15 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from slm_export import readers
+from slm_export.errors import ExportError
+from slm_export.exporters.common import require_carried
+from slm_export.quantization.compressed import Compressed
+from slm_export.quantization.weights import QuantizedTensor
+from slm_export.quantplan import QuantPlan
 from tests.conftest import EXAMPLE, Cli
 
 FILES = {"executorch": "executorch/model.pte", "tflite": "tflite/model.tflite", "onnx": "onnx/model.onnx"}
@@ -92,3 +98,31 @@ def test_every_int4_weight_and_its_groups_scales_are_in_the_file(int4_bundle, fo
         if digest(*table) not in stored:
             missing.append(name)
     assert missing == [] and len(stored) == len(eight_bits)
+
+
+def packed_row(ints, format):
+    """Two of 4 bits a byte, the first one low; XNNPACK and ONNX Runtime store them with 8 added."""
+    unsigned = ints if format == "tflite" else ints + 8
+    return ((unsigned[0::2] & 15) | ((unsigned[1::2] & 15) << 4)).astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_one_changed_int4_weight_is_noticed(int4_bundle, format, tmp_path):
+    path = int4_bundle / FILES[format]
+    stored = list(readers.get(path).weights(path))
+    tensors = {
+        str(i): QuantizedTensor(ints=torch.from_numpy(w.ints), scales=torch.from_numpy(w.scales))
+        for i, w in enumerate(stored)
+    }
+    plan = QuantPlan(scheme="w4a8-dynamic", layers={})
+    compressed = Compressed(module=None, plan=plan, tensors=tensors)
+    assert require_carried(stored, compressed, format=format) == len(stored)
+    content = bytearray(path.read_bytes())
+    wide = next(w for w in stored if w.scales.ndim == 2 and w.ints.shape[1] >= 128)
+    at = content.find(packed_row(wide.ints[5], format))
+    assert at > 0, "where the sixth row of a layer lies"
+    content[at] ^= 1
+    changed = tmp_path / path.name
+    changed.write_bytes(content)
+    with pytest.raises(ExportError, match=f"1 of {len(stored)} quantized layers are not in the {format} file"):
+        require_carried(list(readers.get(changed).weights(changed)), compressed, format=format)
