@@ -9,6 +9,7 @@ from typing import Any
 
 from slm_export.errors import UsageError, nearest
 from slm_export.names import AUTO, FORMATS, SCHEMES
+from slm_export.quantization.schemes import SCHEMES as RULES
 from slm_export.records import record
 from slm_export.targets import TargetProfile
 
@@ -152,7 +153,7 @@ def choose_formats(settings: Mapping[str, Setting], profile: TargetProfile, unsu
         allowed = profile.runtimes[format].schemes
         wanted = scheme.value if scheme else profile.runtimes[format].default_scheme
         if wanted == AUTO:
-            able = tuple(s for s in allowed if unsupported(format, s) is None)
+            able = tuple(s for s in allowed if unsupported(format, s) is None and not RULES[s].static)
             choices.append(Choice(format=format, scheme=AUTO, candidates=able))
             continue
         refused = unsupported(format, wanted)

@@ -11,6 +11,7 @@ SCHEMES = {
     "fp16": "float16 weights, float32 arithmetic",
     "w8": "int8 weights per output channel, float32 activations",
     "w8a8-dynamic": "int8 weights per output channel, int8 activations scaled at run time",
+    "w8a8": "int8 weights per output channel, int8 activations with ranges from calibration (static) where harmless",
     "w4": "int4 weights in groups of 32 (lookups and tied heads int8), float32 activations",
     "w4a8-dynamic": "int4 weights in groups of 32 (lookups and tied heads int8), int8 activations scaled at run time",
 }

@@ -7,11 +7,23 @@ Granularities of activations, as fake-quantized in quantization/activations.py:
     per-tensor  uint8, asymmetric, one range per tensor (ONNX DynamicQuantizeLinear)
     per-block   int8, symmetric, one range per block along the input, the weights' group where they have one (ONNX
                 MatMulNBits, accuracy level 4)
+    static      int8, asymmetric, one range per tensor that calibration found: that of the Linear's input and of its
+                output are among the plan's `ranges`
 """
 
 from __future__ import annotations
 
+from dataclasses import field
+
 from slm_export.records import record
+
+
+@record
+class StaticRange:
+    """int8 values stand for `(value - zero_point) * scale`."""
+
+    scale: float
+    zero_point: int
 
 
 @record
@@ -23,8 +35,13 @@ class LayerPlan:
 
 @record
 class QuantPlan:
+    """`ranges` are those of activations, by point of the graph (quantization/points.py), of static schemes alone;
+    `kept_float` the points that got none, with the harm that quantizing them alone does to the answers."""
+
     scheme: str
     layers: dict[str, LayerPlan]
+    ranges: dict[str, StaticRange] = field(default_factory=dict)
+    kept_float: dict[str, float] = field(default_factory=dict)
 
     def weights_only(self) -> QuantPlan:
         """The same integers with float activations: the plan of the twin that shows lowering loss alone."""

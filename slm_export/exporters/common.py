@@ -16,6 +16,7 @@ from slm_export.artifact import Artifact, RuntimeRecord, TensorSpec, file_record
 from slm_export.errors import ExportError
 from slm_export.generation import Rules
 from slm_export.quantization.compressed import Compressed
+from slm_export.quantization.points import Forms, trace, write
 from slm_export.quantization.weights import as_numpy
 from slm_export.readers.facts import FileFacts, StoredWeight
 from slm_export.records import record
@@ -72,6 +73,27 @@ def copy_structure(module: Any) -> Any:
     from itertools import chain
 
     return copy.deepcopy(module, {id(t): t for t in chain(module.parameters(), module.buffers())})
+
+
+def static_graph(compressed: Compressed, request: ExportRequest, forms: Forms) -> Any:
+    """The task's graph with the plan's static ranges, to be lowered in place of `tasks.graph`."""
+    import torch
+
+    graph = tasks.get(request.task).graph(copy_structure(compressed.module))
+    traced = trace(graph, sample_inputs(request.inputs, batch=2, length=TRACED_LENGTH))
+
+    class StaticGraph(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = write(traced, compressed, forms)
+
+        def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
+            return self.model(input_ids, attention_mask, *([] if token_type_ids is None else [token_type_ids]))
+
+    return StaticGraph().eval()
+
+
+NO_STATIC_GENERATION = "static ranges are found for encoders only: a decoder's cache has none"
 
 
 def replace_layers(module: Any, make: Callable[[str, Any], Any | None]) -> None:

@@ -14,6 +14,7 @@ from slm_export.artifact import Artifact
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters import seq2seq
 from slm_export.exporters.common import (
+    NO_STATIC_GENERATION,
     TRACED_LENGTH,
     Exported,
     ExportRequest,
@@ -22,6 +23,7 @@ from slm_export.exporters.common import (
     float_twin,
     replace_layers,
     sample_inputs,
+    static_graph,
 )
 from slm_export.quantization.compressed import Compressed, with_weights
 from slm_export.quantization.weights import QuantizedTensor
@@ -33,6 +35,8 @@ _NO_FLOAT_ACTIVATIONS = "XNNPACK (ExecuTorch 1.5.1) computes garbage from intege
 
 
 def supports(task: str, scheme: str) -> str | None:
+    if scheme == "w8a8" and task in tasks.GENERATING:
+        return NO_STATIC_GENERATION
     return {
         "fp16": "a float16 program lowers and runs on ExecuTorch 1.5.1 with XNNPACK, and answers NaN",
         "w8": _NO_FLOAT_ACTIVATIONS,
@@ -48,9 +52,14 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
     same integers is read back from it. Raises ExportError if lowering fails, or the file is not what was asked for.
     """
     path, twin_path = out / "executorch/model.pte", out / "twin/executorch/model.pte"
-    module = copy_structure(compressed.module)
-    replace_layers(module, lambda name, layer: _carry(compressed.tensors.get(name), layer))
-    _write(module, request, path)
+    if compressed.plan.ranges:
+        from slm_export.exporters.executorch_static import forms
+
+        _save(_lower_graph(static_graph(compressed, request, forms(compressed)), *_varying_shapes(request)), path)
+    else:
+        module = copy_structure(compressed.module)
+        replace_layers(module, lambda name, layer: carry(compressed.tensors.get(name), layer))
+        _write(module, request, path)
     artifact = _checked(path, compressed, request, root=out)
     if not compressed.tensors:
         return Exported(artifact=artifact, twin=None)
@@ -70,7 +79,7 @@ def _checked(path: Path, compressed: Compressed, request: ExportRequest, *, root
     return seq2seq.checked_artifact(parts, compressed, request, format="executorch", root=root, scheme=scheme)
 
 
-def _carry(tensor: QuantizedTensor | None, layer: Any) -> None:
+def carry(tensor: QuantizedTensor | None, layer: Any) -> None:
     """Put the integers into a Linear or Embedding, in place."""
     import torch
 
@@ -102,6 +111,10 @@ def _integers(tensor: QuantizedTensor, *, dynamic: bool) -> Any:
 
 def _write(module: Any, request: ExportRequest, path: Path) -> None:
     program = _lower_generator(module, request) if request.task in tasks.GENERATING else _lower(module, request)
+    _save(program, path)
+
+
+def _save(program: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         program.write_to_file(file)
@@ -127,14 +140,17 @@ def _lower_generator(module: Any, request: ExportRequest) -> Any:
 
 
 def _lower(module: Any, request: ExportRequest) -> Any:
+    from slm_export.exporters.unrolled import unroll
+
+    inputs, shapes = _fixed_shapes(request) if unroll(module) else _varying_shapes(request)
+    return _lower_graph(tasks.get(request.task).graph(module), inputs, shapes)
+
+
+def _lower_graph(graph: Any, inputs: dict[str, Any], shapes: Any) -> Any:
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
 
-    from slm_export.exporters.unrolled import unroll
-
-    inputs, shapes = _fixed_shapes(request) if unroll(module) else _varying_shapes(request)
-    graph = tasks.get(request.task).graph(module)
     try:
         with torch.no_grad():
             exported = torch.export.export(graph, tuple(inputs.values()), dynamic_shapes=shapes, strict=False)

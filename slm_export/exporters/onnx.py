@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from slm_export import tasks
 from slm_export.artifact import Artifact
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters.common import (
+    NO_STATIC_GENERATION,
     TRACED_LENGTH,
     Exported,
     ExportRequest,
@@ -22,9 +24,11 @@ from slm_export.exporters.common import (
     copy_structure,
     replace_layers,
     sample_inputs,
+    static_graph,
 )
 from slm_export.exporters.onnx_graph import tidy
 from slm_export.quantization.compressed import Compressed
+from slm_export.quantization.points import Forms
 
 ACTIVATIONS = ("per-tensor", "per-block")
 GROUP_SCALE_BYTES = 4  # float32
@@ -33,7 +37,7 @@ OPSET = 20
 
 
 def supports(task: str, scheme: str) -> str | None:
-    return None
+    return NO_STATIC_GENERATION if scheme == "w8a8" and task in tasks.GENERATING else None
 
 
 def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exported:
@@ -45,7 +49,7 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
     if not compressed.plan.quantizes_activations:
         return Exported(artifact=artifact, twin=None)
     plan = compressed.plan.weights_only()
-    scheme = compressed.plan.scheme.removesuffix("a8-dynamic")
+    scheme = compressed.plan.scheme.partition("a8")[0]
     twin = _write(replace(compressed, plan=plan), request, out / "twin/onnx/model.onnx", root=out, scheme=scheme)
     return Exported(artifact=artifact, twin=twin)
 
@@ -91,18 +95,31 @@ def _with_layers(compressed: Compressed) -> Any:
     return module
 
 
+def _graph(compressed: Compressed, request: ExportRequest) -> Any:
+    if not compressed.plan.ranges:
+        return tasks.get(request.task).graph(_with_layers(compressed))
+    from slm_export.exporters.onnx_layers import Dequantize, DequantizedLinear, Quantize, quantized_layer
+
+    forms = Forms(
+        quantize=Quantize,
+        dequantize=Dequantize,
+        linear=lambda name, layer: DequantizedLinear(compressed.tensors[name], layer.bias),
+        layer=partial(quantized_layer, compressed),
+    )
+    return static_graph(compressed, request, forms)
+
+
 def _lower(compressed: Compressed, request: ExportRequest) -> Any:
     import torch
 
     task = tasks.get(request.task)
-    module = _with_layers(compressed)
     batch, sequence = torch.export.Dim("batch_size"), torch.export.Dim("sequence_length")
     inputs = sample_inputs(
         request.inputs, batch=2, length=TRACED_LENGTH
     )  # never 1, which torch.export would take for a constant
     try:
         return torch.onnx.export(
-            task.graph(module),
+            _graph(compressed, request),
             (),
             kwargs=inputs,
             input_names=list(request.inputs),

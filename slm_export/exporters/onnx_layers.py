@@ -13,6 +13,7 @@ import torch
 from slm_export.quantization.activations import block_size
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.weights import QuantizedTensor
+from slm_export.quantplan import StaticRange
 
 FLOAT_ACTIVATIONS, INT8_ACTIVATIONS = 0, 4  # MatMulNBits accuracy levels
 
@@ -30,6 +31,24 @@ def quantized_layer(compressed: Compressed, name: str, layer: torch.nn.Module) -
     if activations == "float" and tensor.group is None and block_size(tensor.ints.shape[1]) is None:
         return DequantizedLinear(tensor, layer.bias)
     return BlockLinear(tensor, layer.bias, FLOAT_ACTIVATIONS if activations == "float" else INT8_ACTIVATIONS)
+
+
+class Quantize(torch.nn.Module):
+    """To the range's values as uint8, which ONNX Runtime multiplies fastest."""
+
+    OPERATOR, DTYPE = "QuantizeLinear", torch.uint8
+
+    def __init__(self, range_: StaticRange) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(range_.scale))
+        self.register_buffer("zero", torch.tensor(range_.zero_point + 128, dtype=torch.uint8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.onnx.ops.symbolic(self.OPERATOR, (x, self.scale, self.zero), dtype=self.DTYPE, shape=x.shape)
+
+
+class Dequantize(Quantize):
+    OPERATOR, DTYPE = "DequantizeLinear", torch.float32
 
 
 class DynamicLinear(torch.nn.Module):
@@ -89,7 +108,8 @@ class BlockLinear(torch.nn.Module):
 
 
 class DequantizedLinear(torch.nn.Module):
-    """int8 weights made float by the graph, for widths that no block divides. Float activations."""
+    """int8 weights made float by the graph: for float activations of widths that no block divides, and between static
+    ranges, where ONNX Runtime multiplies integers instead."""
 
     weight = None  # T5 looks whether there is one
 
@@ -97,11 +117,16 @@ class DequantizedLinear(torch.nn.Module):
         super().__init__()
         self.register_buffer("ints", tensor.ints.T.contiguous())
         self.register_buffer("scales", tensor.scales)
+        self.register_buffer("zeros", torch.zeros_like(tensor.scales, dtype=torch.int8))  # ONNX Runtime 1.22 asks for it
         self.bias = bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = torch.onnx.ops.symbolic(
-            "DequantizeLinear", (self.ints, self.scales), {"axis": 1}, dtype=torch.float32, shape=self.ints.shape
+            "DequantizeLinear",
+            (self.ints, self.scales, self.zeros),
+            {"axis": 1},
+            dtype=torch.float32,
+            shape=self.ints.shape,
         )
         y = x @ weight
         return y if self.bias is None else y + self.bias

@@ -7,14 +7,16 @@ All signatures share their weights. Sequence length is fixed within a signature:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from slm_export import tasks
-from slm_export.artifact import Artifact, Part
+from slm_export.artifact import Artifact, Part, file_record
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters import seq2seq
 from slm_export.exporters.common import (
+    NO_STATIC_GENERATION,
     Exported,
     ExportRequest,
     checked_artifact,
@@ -22,6 +24,7 @@ from slm_export.exporters.common import (
     float_twin,
     replace_layers,
     sample_inputs,
+    static_graph,
 )
 from slm_export.exporters.tflite_file import float_digests, name_layers, put_floats, share_quantization
 from slm_export.exporters.tflite_weights import put_half_floats, put_integers
@@ -33,6 +36,8 @@ UNROLLS = True
 
 
 def supports(task: str, scheme: str) -> str | None:
+    if scheme == "w8a8" and task in tasks.GENERATING:
+        return NO_STATIC_GENERATION
     if scheme == "w4":
         return "ai-edge-quantizer 0.10.0 writes groups of int4 weights with int8 activations only"
     return None
@@ -44,11 +49,15 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
     The module's float weights are given up on the way, so that they are not held beside the converter's copies.
     Raises ExportError if litert-torch fails, or the file is not what was asked for.
     """
+    if compressed.plan.ranges:
+        return _export_static(compressed, request, out)
     path, twin_path, scheme = out / "tflite/model.tflite", out / "twin/tflite/model.tflite", compressed.plan.scheme
     for folder in (path.parent, twin_path.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    layers = float_digests(compressed)
+    layers = float_digests(compressed, [n for n, p in compressed.plan.layers.items() if p.bits < 32])
     _convert(compressed, request, path)
+    for parameter in compressed.module.parameters():  # the file has its own, and quantizing it makes another
+        parameter.data = parameter.data.new_empty(0)
     name_layers(path, layers)
     if scheme == "fp16":
         put_half_floats(path, path)
@@ -73,6 +82,27 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
     if _all_int8(compressed):
         return Exported(artifact=artifact, twin=checked(twin_path, "w8"))
     return Exported(artifact=artifact, twin=float_twin(artifact, twin_path, root=out))
+
+
+def _export_static(compressed: Compressed, request: ExportRequest, out: Path) -> Exported:
+    """The converter makes integer operators of the graph's static ranges; the other layers' integers are then put in,
+    as ever. The twin is converted apart, because the converter has used the static layers' floats up."""
+    path = out / "tflite/model.tflite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    others = {n: t for n, t in compressed.tensors.items() if compressed.plan.layers[n].activations != "static"}
+    layers = float_digests(compressed, others)
+    _convert(compressed, request, path)
+    name_layers(path, layers)
+    if others:
+        put_integers(path, path, others, layers, float_activations=False)
+    share_quantization(path)
+    artifact = checked_artifact(
+        path, compressed, request, format="tflite", root=out, batch=request.batch, scheme=compressed.plan.scheme
+    )
+    plan = replace(compressed.plan.weights_only(), scheme="w8")
+    twin = export(replace(compressed, plan=plan), request, out / "twin").artifact
+    files = (file_record(out / "twin" / twin.path, root=out),)
+    return Exported(artifact=artifact, twin=replace(twin, path=f"twin/{twin.path}", files=files))
 
 
 def _write_twin(path: Path, twin_path: Path, compressed: Compressed, layers: Mapping[str, str]) -> None:
@@ -100,16 +130,18 @@ def _convert(compressed: Compressed, request: ExportRequest, path: Path) -> None
 
         return tflite_seq2seq.convert(module, seq2seq.cache_shape(module, request), request, path)
     unroll(module)
-    graph = tasks.get(request.task).graph(module)
+    if compressed.plan.ranges:
+        from slm_export.exporters.tflite_static import QUANT_CONFIG, forms
+
+        graph, quant_config = static_graph(compressed, request, forms(compressed, _layer_norm)), QUANT_CONFIG
+    else:
+        graph, quant_config = tasks.get(request.task).graph(module), None
     try:
         converter = litert_torch
         for bucket in request.buckets:
             inputs = sample_inputs(request.inputs, batch=request.batch, length=bucket)
             converter = converter.signature(f"seq_{bucket}", graph, sample_kwargs=inputs)
-        model = converter.convert()
-        for parameter in compressed.module.parameters():  # the converted model has its own, and writing makes another
-            parameter.data = parameter.data.new_empty(0)
-        model.export(str(path))
+        converter.convert(quant_config=quant_config).export(str(path))
     except Exception as err:  # litert-torch raises its own, torch's, jax's and MLIR's kinds
         raise ExportError("litert-torch cannot convert this model", where=first_line(err)) from err
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,8 @@ def digest(values: Any) -> str:
     return hashlib.sha256(np.ascontiguousarray(values, np.float32).tobytes()).hexdigest()
 
 
-def float_digests(compressed: Compressed) -> dict[str, str]:
-    """{hash of the float weight: layer name} of the layers that the plan does not leave as they are."""
-    names = [name for name, layer in compressed.plan.layers.items() if layer.bits < 32]
+def float_digests(compressed: Compressed, names: Iterable[str]) -> dict[str, str]:
+    """{hash of the float weight: layer name}"""
     weights = {name: compressed.module.get_submodule(name).weight.detach().numpy() for name in names}
     return {digest(w): name for name, w in weights.items()}
 

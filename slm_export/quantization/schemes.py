@@ -29,6 +29,7 @@ class Layer:
 class Scheme:
     bits: int  # of weights
     int8_activations: bool = False
+    static: bool = False  # activations have the ranges that calibration found
 
 
 SCHEMES = {
@@ -36,10 +37,11 @@ SCHEMES = {
     "fp16": Scheme(bits=16),
     "w8": Scheme(bits=8),
     "w8a8-dynamic": Scheme(bits=8, int8_activations=True),
+    "w8a8": Scheme(bits=8, int8_activations=True, static=True),
     "w4": Scheme(bits=4),
     "w4a8-dynamic": Scheme(bits=4, int8_activations=True),
 }
-NEEDS_CALIBRATION = frozenset({"w8a8-dynamic"})
+NEEDS_CALIBRATION = frozenset({"w8a8-dynamic", "w8a8"})
 GROUP = 32  # int4 weights that share a scale: every format has it, and 16 would cost half a bit more
 
 
@@ -59,7 +61,7 @@ def make(
     granularity, Linears get that one, most harmed first, until the harm of the rest sums to `tolerated`. On
     MiniLM/Banking77 that takes 6 of 38 Linears, and the flips from .6 to .3 % for a quarter more time.
     """
-    fine = _most_harmed(harm or {}, tolerated) if len(activations) > 1 else frozenset()
+    fine = most_harmed(harm or {}, tolerated) if len(activations) > 1 else frozenset()
     return QuantPlan(
         scheme=scheme,
         layers={
@@ -78,13 +80,14 @@ def _layer_plan(scheme: str, layer: Layer, activations: Sequence[str], *, fine: 
         bits = 8
     if layer.kind == "embedding" or not int8_activations:
         return LayerPlan(bits=bits, group=GROUP if bits == 4 else None, activations="float")
-    finer = fine or scheme == "w4a8-dynamic"  # int4 kernels have the finest only
+    finer = fine or scheme in ("w4a8-dynamic", "w8a8")  # int4 kernels have the finest only; what static ranges harm
     if finer and activations[-1] == "per-block" and bits != 4 and block_size(layer.shape[1]) is None:
         finer = False
     return LayerPlan(bits=bits, group=GROUP if bits == 4 else None, activations=activations[-1 if finer else 0])
 
 
-def _most_harmed(harm: Mapping[str, float], tolerated: float) -> frozenset[str]:
+def most_harmed(harm: Mapping[str, float], tolerated: float) -> frozenset[str]:
+    """As few names as leave the harm of the rest within `tolerated`."""
     chosen: set[str] = set()
     left = sum(harm.values())
     for name in sorted(harm, key=lambda n: (-harm[n], n)):

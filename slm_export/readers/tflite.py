@@ -180,10 +180,10 @@ def weights(path: Path) -> Iterator[StoredWeight]:
         for tensor in graph.tensors:
             scales = _scales(model, graph, tensor)
             shape = [int(d) for d in (tensor.shape if tensor.shape is not None else [])]
-            if tensor.buffer in seen or scales is None or len(shape) != 2:
+            data = model.buffers[tensor.buffer].data  # None of an activation
+            if tensor.buffer in seen or scales is None or data is None or len(shape) != 2:
                 continue
             seen.add(tensor.buffer)
-            data = model.buffers[tensor.buffer].data
             yield StoredWeight(
                 name=text(tensor.name).removesuffix(";0").removesuffix(".weight"),
                 ints=(_nibbles(data) if DTYPES[tensor.type] == "int4" else np.frombuffer(data, np.int8)).reshape(shape),

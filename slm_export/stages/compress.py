@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from slm_export.calibration.labels import Targets
 from slm_export.names import AUTO
@@ -19,9 +20,12 @@ from slm_export.quantization import schemes
 from slm_export.quantization.checkpoints import Checkpoints
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.mixing import most_sensitive, tensors_of
+from slm_export.quantization.ranges import TOLERANCE, Ranges, settle
+from slm_export.quantization.ranges import find as find_ranges
 from slm_export.quantization.rounding import Rounded, round_weights
 from slm_export.quantization.search import Candidate, Trial, candidates, estimated_bytes, smallest_within
 from slm_export.quantization.sensitivity import activation_harm, weight_harm
+from slm_export.quantization.simulated import simulated
 from slm_export.quantization.trials import TrialStore, key_of
 from slm_export.quantplan import QuantPlan
 from slm_export.records import record
@@ -30,6 +34,7 @@ from slm_export.tasks.encoder import BATCH
 from slm_export.tasks.measured import Judged
 
 Progress = Callable[[str, int, int], None]
+Traced = Callable[[], Any]
 
 
 @record
@@ -80,14 +85,20 @@ class Made:
 
 
 def compress(
-    reference: Reference, task: ModuleType, wishes: Wishes, samples: Samples, inputs: Inputs, progress: Progress
+    reference: Reference,
+    task: ModuleType,
+    wishes: Wishes,
+    samples: Samples,
+    inputs: Inputs,
+    traced: Traced,
+    progress: Progress,
 ) -> Made:
     """Formats of one scheme differ in the granularity of activations and, where searched, in which layers get 8 bits;
-    the integers of a layer at the same bits are the same.
+    the integers of a layer at the same bits are the same. `traced` traces the task's graph, for static schemes.
 
     Raises ExportError if a layer cannot be quantized, or nothing is within a search's budget.
     """
-    work = _Compressing(reference, task, wishes, samples, inputs, progress)
+    work = _Compressing(reference, task, wishes, samples, inputs, traced, progress)
     made, trials = {}, {}
     for format, needs in wishes.formats.items():
         if needs.scheme == AUTO:
@@ -107,13 +118,15 @@ class _Compressing:
         wishes: Wishes,
         samples: Samples,
         inputs: Inputs,
+        traced: Traced,
         progress: Progress,
     ) -> None:
         self.reference, self.task, self.wishes, self.samples = reference, task, wishes, samples
-        self.progress = progress
+        self.traced, self.progress = traced, progress
         self.layers = self._layers(inputs)
         self._rounded: dict[int, Rounded] = {}
         self._before: Matrices = ()
+        self._ranges: Ranges | None = None
 
     def _layers(self, inputs: Inputs) -> dict[str, schemes.Layer]:
         long = inputs.probes[-1].input_ids
@@ -128,6 +141,9 @@ class _Compressing:
         made = Compressed(
             module=self.reference.module, plan=plan, tensors=tensors_of(rounded, plan), floats=rounded.floats
         )
+        if schemes.SCHEMES[wanted.scheme].static:
+            tolerated = TOLERANCE * self.task.TOLERATED_HARM
+            return replace(made, plan=settle(self.traced(), plan, self.ranges(), tolerated))
         if wanted.scheme not in schemes.NEEDS_CALIBRATION or len(needs.activations) == 1:
             return made
         harm = activation_harm(
@@ -145,6 +161,18 @@ class _Compressing:
             tolerated=self.task.TOLERATED_HARM,
         )
         return replace(made, plan=plan)
+
+    def ranges(self) -> Ranges:
+        """Of activations; the same for every format."""
+        if self._ranges is None:
+            self._ranges = find_ranges(
+                self.traced(),
+                self.task,
+                self.samples.calibration,
+                pad_id=self.reference.pad_id,
+                progress=partial(self.progress, "measuring what a static range costs each tensor"),
+            )
+        return self._ranges
 
     def _plan(self, needs: FormatNeeds, wanted: Candidate) -> QuantPlan:
         wider = most_sensitive(self.rounded(wanted.scheme), wanted.int8_share)
@@ -228,8 +256,7 @@ class _Compressing:
             self._before = self.task.run(self.reference.module, tokens)
         after = self._before
         if any(p.bits < 32 for p in compressed.plan.layers.values()):
-            module = compression.with_weights(compressed)
-            with compression.quantized_activations(module, compressed.plan):
+            with simulated(compressed, self.traced) as module:
                 after = self.task.run(module, tokens, progress=lambda done: progress(done, total))
         judged = Judged(
             before=self._before,

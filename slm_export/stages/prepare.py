@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,14 +15,16 @@ import numpy as np
 from slm_export import calibration, sources, tasks
 from slm_export.calibration import CalibrationSet, EvaluationSet, Sample
 from slm_export.errors import InputError
+from slm_export.exporters.common import TRACED_LENGTH, copy_structure, sample_inputs
 from slm_export.generation import Rules
 from slm_export.outputs import Inputs, Matrices, Outputs, Tokens, save_outputs
 from slm_export.parity.probes import lowering_rows
 from slm_export.quantization import checkpoints
-from slm_export.quantization import compressed as compression
 from slm_export.quantization.compressed import Compressed
+from slm_export.quantization.points import trace
 from slm_export.quantization.rounding import Rounded
 from slm_export.quantization.search import Trial
+from slm_export.quantization.simulated import simulated
 from slm_export.quantplan import QuantPlan
 from slm_export.records import from_json, record, to_json, write_json
 from slm_export.sources import Reference, SourceInfo
@@ -83,9 +86,11 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, inputs.probes))
     )
 
-    made = compress(reference, task, job.wishes, _samples(job, reference, task), inputs, progress)
+    names = (*task.INPUTS, *([SEGMENTS] if any(t.token_type_ids for t in tokens) else []))
+    traced = partial(_trace, task, reference.module, names)
+    made = compress(reference, task, job.wishes, _samples(job, reference, task), inputs, traced, progress)
     progress("answering with the compressed model", 0, 1)
-    eager = _Eager(task, inputs)
+    eager = _Eager(task, inputs, traced)
     for format, compressed in made.compressed.items():
         rounded = Rounded(tensors=compressed.tensors, floats=compressed.floats)
         checkpoints.save(rounded, folder / f"compressed-{format}.safetensors")
@@ -94,7 +99,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     prepared = Prepared(
         plans={format: compressed.plan for format, compressed in made.compressed.items()},
         trials=made.trials,
-        inputs=(*task.INPUTS, *([SEGMENTS] if any(t.token_type_ids for t in tokens) else [])),
+        inputs=names,
         pad_id=reference.pad_id,
         tokenizer_files=tokenizer_files,
         tokenizer=tokenizer,
@@ -103,6 +108,10 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     )
     result: dict[str, Any] = to_json(prepared)
     return result
+
+
+def _trace(task: ModuleType, module: Any, names: Sequence[str]) -> Any:
+    return trace(task.graph(copy_structure(module)), sample_inputs(names, batch=2, length=TRACED_LENGTH))
 
 
 def _tokens(task: ModuleType, reference: Reference, samples: Sequence[Sample], max_length: int | None) -> list[Tokens]:
@@ -185,15 +194,14 @@ def _samples(job: PrepareJob, reference: Reference, task: ModuleType) -> Samples
 class _Eager:
     """The compressed model's own outputs, eager, on the rows that lowering is judged by; each plan computed once."""
 
-    def __init__(self, task: ModuleType, inputs: Inputs) -> None:
-        self._task, self._inputs = task, inputs
+    def __init__(self, task: ModuleType, inputs: Inputs, traced: Callable[[], Any]) -> None:
+        self._task, self._inputs, self._traced = task, inputs, traced
         self._known: dict[str, Outputs] = {}
 
     def outputs(self, compressed: Compressed, plan: QuantPlan) -> Outputs:
-        key = f"{plan.scheme} {plan.layers!r}"
+        key = f"{plan.scheme} {plan.layers!r} {plan.ranges!r}"
         if key not in self._known:
-            module = compression.with_weights(replace(compressed, plan=plan))
-            with compression.quantized_activations(module, plan):
+            with simulated(replace(compressed, plan=plan), self._traced) as module:
                 rows = self._task.run(module, [self._inputs.evaluation[r] for r in self._inputs.lowering_rows])
                 self._known[key] = Outputs(evaluation=rows, probes=self._task.run(module, self._inputs.probes))
         return self._known[key]
