@@ -117,7 +117,9 @@ class DequantizedLinear(torch.nn.Module):
         super().__init__()
         self.register_buffer("ints", tensor.ints.T.contiguous())
         self.register_buffer("scales", tensor.scales)
-        self.register_buffer("zeros", torch.zeros_like(tensor.scales, dtype=torch.int8))  # ONNX Runtime 1.22 asks for it
+        self.register_buffer(
+            "zeros", torch.zeros_like(tensor.scales, dtype=torch.int8)
+        )  # ONNX Runtime 1.22 asks for it
         self.bias = bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

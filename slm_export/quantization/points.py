@@ -65,7 +65,7 @@ def points(module: Any) -> dict[str, Any]:
             continue
         if any(source(answer) is node for answer in answers):
             continue
-        name = f"{_path(node).removeprefix(MODEL)}/{_operator(node)}"
+        name = f"{_path(node)}/{_operator(node)}".removeprefix("/")
         seen[name] += 1
         found[name if seen[name] == 1 else f"{name}#{seen[name]}"] = node
     return found
@@ -81,7 +81,7 @@ def source(node: Any) -> Any:
 def layers(module: Any, names: Collection[str]) -> dict[Any, str]:
     """The nodes of Linears and lookups, with the layer's name; one that is shared has several. Only of layers in
     `names`."""
-    called = {n: _path(n).removeprefix(MODEL) for n in module.graph.nodes if _operator(n) in ("linear", "embedding")}
+    called = {n: _path(n) for n in module.graph.nodes if _operator(n) in ("linear", "embedding")}
     return {node: name for node, name in called.items() if name in names}
 
 
@@ -105,7 +105,7 @@ def write(module: Any, compressed: Compressed, forms: Forms) -> Any:
             _replace(module, node, written[name], given=node.args[1 if lookup else 0])
     for node in list(module.graph.nodes):
         if forms.norm is not None and _operator(node) == "layer_norm":
-            norm = compressed.module.get_submodule(_path(node).removeprefix(MODEL))
+            norm = compressed.module.get_submodule(_path(node))
             _replace(module, node, forms.norm(norm), given=node.args[0])
     module.graph.eliminate_dead_code()
     module.graph.lint()
@@ -143,7 +143,7 @@ def _quantize(module: Any, node: Any, users: list[Any], range_: StaticRange, for
 
 
 def _replace(module: Any, node: Any, written: Any, *, given: Any) -> None:
-    name = _path(node).removeprefix(MODEL)
+    name = _path(node)
     module.add_submodule(name, written)
     with module.graph.inserting_before(node):
         node.replace_all_uses_with(module.graph.call_module(name, (given,)))
@@ -157,7 +157,7 @@ def _operator(node: Any) -> str:
 
 
 def _path(node: Any) -> str:
-    """Of the innermost module that a node was traced in."""
+    """Of the innermost module that a node was traced in, within the model."""
     stack = node.meta.get("nn_module_stack") or {"": ("", "")}
     path: str = list(stack.values())[-1][0]
-    return path
+    return f"{path}.".removeprefix(MODEL).removesuffix(".")

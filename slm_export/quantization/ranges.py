@@ -52,7 +52,11 @@ def find(
     seen = _Extremes(set(_depending(module, names, tokens[0])) - _masked(module, names, tokens[0], pad_id))
     run = _Watched(module, names, seen)
     task.run(run, tokens)
-    found = {name: SOFTMAX if "/softmax" in name else _range(*seen.of[name]) for name in watched if name in seen.of}
+    found = {
+        name: SOFTMAX if name.partition("#")[0].endswith("softmax") else _range(*seen.of[name])
+        for name in watched
+        if name in seen.of
+    }
     few = list(tokens[:JUDGING])
     expected = all_rows(task.run(run, few), fill=IMPOSSIBLE)
     harm = {}

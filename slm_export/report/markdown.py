@@ -9,6 +9,7 @@ from slm_export.names import METRICS, SCHEMES
 from slm_export.parity.judge import show
 from slm_export.parity.report import ParityReport
 from slm_export.quantization.search import Trial
+from slm_export.quantplan import QuantPlan
 from slm_export.report.rows import HEADER, cells, row
 from slm_export.results import FormatResult, RunResult
 from slm_export.stages.prepare import Prepared
@@ -107,6 +108,8 @@ def _made(done: FormatResult) -> Iterator[str]:
         yield f"- integers and scales read back equal: {artifact.layers_carried} layers"
         yield f"- weights: {', '.join(f'{n} layers int{b}' for b, n in sorted(bits.items()))}"
         yield f"- activations: {', '.join(f'{n} layers {kind}' for kind, n in sorted(kinds.items()))}"
+    if artifact.plan.ranges:
+        yield from _static(artifact.plan)
     if artifact.delegation_share is not None:
         yield f"- {artifact.delegation_share:.0%} of operators run in {artifact.runtime.backend}"
     memory = artifact.memory
@@ -114,6 +117,13 @@ def _made(done: FormatResult) -> Iterator[str]:
     for check in done.report.runtimes if done.report else ():
         yield f"- {check.package} {check.version}: {'runs it' if check.loads else check.refused}"
     yield ""
+
+
+def _static(plan: QuantPlan) -> Iterator[str]:
+    worst = sorted(plan.kept_float.items(), key=lambda item: (-item[1], item[0]))
+    named = "; ".join(f"`{name}` {show(harm)}" for name, harm in worst)
+    yield f"- static ranges: {len(plan.ranges)} tensors"
+    yield f"- kept float, with the harm that a range would do alone: {named or 'none'}"
 
 
 def _measured(report: ParityReport) -> Iterator[str]:
