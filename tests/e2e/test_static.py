@@ -1,0 +1,69 @@
+"""`--scheme w8a8`: static ranges in all three formats, and tensors that are better left without one."""
+
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from slm_export import exporters
+from slm_export.names import FORMATS
+from slm_export.records import read_json
+from tests.conftest import EXAMPLE, Cli
+
+BUNDLE = "dist/{}-linux-x86_64"
+STATIC = ("--target", "linux-x86_64", "--scheme", "w8a8", "--max-length", 32, "-o", "dist")
+DATA = ("--calibration", EXAMPLE / "calibration.csv", "--eval", EXAMPLE / "eval.csv")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    cli = Cli(tmp_path_factory.mktemp("static"))
+    cli.ok(EXAMPLE, *STATIC, *DATA)
+    return cli.folder / BUNDLE.format("banking-intents")
+
+
+def test_every_format_passes_with_the_same_ranges(bundle):
+    artifacts = read_json(bundle / "manifest.json")["artifacts"]
+    assert [a["scheme"] for a in artifacts] == ["w8a8"] * 3 and [a["verdict"] for a in artifacts] == ["pass"] * 3
+    plans = [a["plan"] for a in artifacts]
+    assert plans[0]["ranges"] == plans[1]["ranges"] == plans[2]["ranges"] and len(plans[0]["ranges"]) > 30
+    kinds = {n: p["activations"] for n, p in plans[2]["layers"].items()}
+    assert kinds["bert.encoder.layer.0.attention.self.query"] == "static"
+    assert kinds["classifier"] != "static", "its output is the answer"
+    report = (bundle / "report.md").read_text()
+    assert "- static ranges: " in report and "- kept float, with the harm" in report
+
+
+def test_the_files_hold_the_plans_ranges(bundle):
+    plan = read_json(bundle / "manifest.json")["artifacts"][2]["plan"]
+    graph = onnx.load(bundle / "onnx/model.onnx").graph
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    pairs = {tuple(float(stored[i]) for i in n.input[1:]) for n in graph.node if n.op_type == "QuantizeLinear"}
+    expected = {(float(np.float32(r["scale"])), r["zero_point"] + 128.0) for r in plan["ranges"].values()}
+    assert pairs == expected
+
+
+def test_a_massive_activation_is_left_float_and_named(tmp_path):
+    """One channel of the queries a thousand times larger, and of the keys smaller: the same scores, other ranges."""
+    model = tmp_path / "massive"
+    shutil.copytree(EXAMPLE, model)
+    weights = load_file(model / "model.safetensors")
+    attention = "bert.encoder.layer.0.attention.self."
+    for part in ("weight", "bias"):
+        weights[f"{attention}query.{part}"][5] *= 1024
+        weights[f"{attention}key.{part}"][5] /= 1024
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    cli = Cli(tmp_path)
+    cli.ok("massive", *STATIC, *DATA, "--format", "onnx")
+    bundle = tmp_path / BUNDLE.format("massive")
+    plan = read_json(bundle / "manifest.json")["artifacts"][0]["plan"]
+    assert f"{attention}query/linear" in plan["kept_float"]
+    assert plan["layers"][f"{attention}query"]["activations"] != "static"
+    assert f"`{attention}query/linear` " in (bundle / "report.md").read_text()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_generators_have_no_static_scheme(format):
+    assert "encoders only" in exporters.get(format).supports("text2text-generation", "w8a8")
