@@ -153,7 +153,7 @@ def choose_formats(settings: Mapping[str, Setting], profile: TargetProfile, unsu
         allowed = profile.runtimes[format].schemes
         wanted = scheme.value if scheme else profile.runtimes[format].default_scheme
         if wanted == AUTO:
-            able = tuple(s for s in allowed if unsupported(format, s) is None and not RULES[s].static)
+            able = tuple(s for s in allowed if unsupported(format, s) is None and RULES[s].static_bits is None)
             choices.append(Choice(format=format, scheme=AUTO, candidates=able))
             continue
         refused = unsupported(format, wanted)

@@ -11,7 +11,8 @@ from slm_export import calibration, config, doctor, exporters, oldest, quantizin
 from slm_export.calibration import CalibrationSet, EvaluationSet
 from slm_export.config import Choice, Setting, Shape
 from slm_export.errors import UsageError, nearest
-from slm_export.names import TASKS, is_file_name
+from slm_export.names import AUTO, TASKS, is_file_name
+from slm_export.quantization.schemes import SCHEMES
 from slm_export.quantizing import Quantizing
 from slm_export.records import record
 from slm_export.sources import SourceInfo
@@ -56,6 +57,7 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     doctor.require((c.format for c in choices if not c.refused), source.task)
     aim = quantizing.goal(settings, choices, source.task)
     choices = _with_limits(choices, profile, source.task)
+    _require_encoder(choices, source)
     unrolling = _unrolling(choices, source)
     shape, resolved = config.shapes(settings, profile, source.max_positions, unrolled=bool(unrolling))
     chosen, judge = calibration.load(_data_options(settings, source), source.labels)
@@ -168,6 +170,16 @@ def _notes(
     if source.license is None:
         notes.append("the source names no licence: the manifest's licence field is null")
     return notes
+
+
+def _require_encoder(choices: list[Choice], source: SourceInfo) -> None:
+    static = [c.scheme for c in choices if not c.refused and c.scheme != AUTO and SCHEMES[c.scheme].static_bits]
+    if source.plain is not None and static:
+        raise UsageError(
+            f"--scheme {static[0]} does not know classifiers in plain PyTorch",
+            why="static ranges are found on the graph of a transformers encoder",
+            next_step="take w8a8-dynamic",
+        )
 
 
 def _unrolling(choices: list[Choice], source: SourceInfo) -> list[str]:

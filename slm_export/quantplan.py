@@ -7,8 +7,8 @@ Granularities of activations, as fake-quantized in quantization/activations.py:
     per-tensor  uint8, asymmetric, one range per tensor (ONNX DynamicQuantizeLinear)
     per-block   int8, symmetric, one range per block along the input, the weights' group where they have one (ONNX
                 MatMulNBits, accuracy level 4)
-    static      int8, asymmetric, one range per tensor that calibration found: that of the Linear's input and of its
-                output are among the plan's `ranges`
+    static      int8 or int16, asymmetric, one range per tensor that calibration found: those of the Linear's input
+                and output are among the plan's `ranges`
 """
 
 from __future__ import annotations
@@ -20,10 +20,19 @@ from slm_export.records import record
 
 @record
 class StaticRange:
-    """int8 values stand for `(value - zero_point) * scale`."""
+    """Signed integers of `bits` bits stand for `(value - zero_point) * scale`."""
 
     scale: float
     zero_point: int
+    bits: int = 8
+
+    @property
+    def lowest(self) -> int:
+        return -(1 << (self.bits - 1))
+
+    @property
+    def highest(self) -> int:
+        return (1 << (self.bits - 1)) - 1
 
 
 @record

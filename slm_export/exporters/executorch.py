@@ -39,6 +39,7 @@ def supports(task: str, scheme: str) -> str | None:
         return NO_STATIC_GENERATION
     return {
         "fp16": "a float16 program lowers and runs on ExecuTorch 1.5.1 with XNNPACK, and answers NaN",
+        "w8a16": "XNNPACK (ExecuTorch 1.5.1) has no int16 activations",
         "w8": _NO_FLOAT_ACTIVATIONS,
         "w4": _NO_FLOAT_ACTIVATIONS,
     }.get(scheme)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +33,11 @@ ACTIVATIONS = ("per-tensor", "per-block")
 GROUP_SCALE_BYTES = 4  # float32
 UNROLLS = False
 OPSET = 20
+OPSET_OF_INT16 = 21  # the first whose QuantizeLinear makes 16 bits
 
 
 def supports(task: str, scheme: str) -> str | None:
-    return NO_STATIC_GENERATION if scheme == "w8a8" and task in tasks.GENERATING else None
+    return NO_STATIC_GENERATION if scheme in ("w8a8", "w8a16") and task in tasks.GENERATING else None
 
 
 def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exported:
@@ -49,7 +49,7 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
     if not compressed.plan.quantizes_activations:
         return Exported(artifact=artifact, twin=None)
     plan = compressed.plan.weights_only()
-    scheme = compressed.plan.scheme.partition("a8")[0]
+    scheme = compressed.plan.scheme.partition("a")[0]
     twin = _write(replace(compressed, plan=plan), request, out / "twin/onnx/model.onnx", root=out, scheme=scheme)
     return Exported(artifact=artifact, twin=twin)
 
@@ -100,19 +100,25 @@ def _graph(compressed: Compressed, request: ExportRequest) -> Any:
         return tasks.get(request.task).graph(_with_layers(compressed))
     from slm_export.exporters.onnx_layers import Dequantize, DequantizedLinear, Quantize, quantized_layer
 
-    forms = Forms(
-        quantize=Quantize,
-        dequantize=Dequantize,
-        linear=lambda name, layer: DequantizedLinear(compressed.tensors[name], layer.bias),
-        layer=partial(quantized_layer, compressed),
+    def linear(name: str, layer: Any) -> Any:
+        return DequantizedLinear(compressed.tensors[name], layer.bias)
+
+    def other(name: str, layer: Any) -> Any:
+        float_product = hasattr(layer, "in_features") and compressed.plan.layers[name].activations == "float"
+        if float_product and name in compressed.tensors:
+            return linear(name, layer)  # standard operators, as NPUs want them
+        return quantized_layer(compressed, name, layer)
+
+    return static_graph(
+        compressed, request, Forms(quantize=Quantize, dequantize=Dequantize, linear=linear, layer=other)
     )
-    return static_graph(compressed, request, forms)
 
 
 def _lower(compressed: Compressed, request: ExportRequest) -> Any:
     import torch
 
     task = tasks.get(request.task)
+    wide = any(range_.bits == 16 for range_ in compressed.plan.ranges.values())
     batch, sequence = torch.export.Dim("batch_size"), torch.export.Dim("sequence_length")
     inputs = sample_inputs(
         request.inputs, batch=2, length=TRACED_LENGTH
@@ -125,7 +131,7 @@ def _lower(compressed: Compressed, request: ExportRequest) -> Any:
             input_names=list(request.inputs),
             output_names=list(task.OUTPUTS),
             dynamic_shapes={name: {0: batch, 1: sequence} for name in inputs},
-            opset_version=OPSET,
+            opset_version=OPSET_OF_INT16 if wide else OPSET,
             dynamo=True,
             external_data=False,
             verbose=False,

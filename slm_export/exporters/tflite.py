@@ -38,6 +38,10 @@ UNROLLS = True
 def supports(task: str, scheme: str) -> str | None:
     if scheme == "w8a8" and task in tasks.GENERATING:
         return NO_STATIC_GENERATION
+    if scheme == "w8a16":
+        return (
+            "LiteRT's converter (litert-torch 0.10) refuses an int16 GELU, and int16 kernels are slower than float ones"
+        )
     if scheme == "w4":
         return "ai-edge-quantizer 0.10.0 writes groups of int4 weights with int8 activations only"
     return None

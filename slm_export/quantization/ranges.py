@@ -20,9 +20,7 @@ from slm_export.quantization.schemes import most_harmed
 from slm_export.quantplan import QuantPlan, StaticRange
 from slm_export.records import record
 
-STEPS = 255
-LOWEST = -128
-SOFTMAX = StaticRange(scale=1 / 256, zero_point=LOWEST)  # LiteRT's kernel takes no other, and it fits 0 to 1
+SOFTMAX = StaticRange(scale=1 / 256, zero_point=-128)  # LiteRT's kernel takes no other, and it fits 0 to 1
 MASKED = -1e3  # a tensor with such values holds the mask: int8 could not tell it from the rest
 JUDGING = 32  # calibration samples that harm is measured on: one run of them for every tensor
 TOLERANCE = 4  # of the task's tolerated harm. On MiniLM/Banking77 it leaves 16 of 98 tensors float
@@ -43,6 +41,7 @@ def find(
     task: ModuleType,
     tokens: Sequence[Tokens],
     *,
+    bits: int,
     pad_id: int,
     progress: Callable[[int, int], None],
 ) -> Ranges:
@@ -53,7 +52,7 @@ def find(
     run = _Watched(module, names, seen)
     task.run(run, tokens)
     found = {
-        name: SOFTMAX if name.partition("#")[0].endswith("softmax") else _range(*seen.of[name])
+        name: SOFTMAX if bits == 8 and name.partition("#")[0].endswith("softmax") else _range(*seen.of[name], bits)
         for name in watched
         if name in seen.of
     }
@@ -76,9 +75,9 @@ def _keep(values: dict[str, Any], name: str, x: Any) -> Any:
 
 
 def fake(x: Any, range_: StaticRange) -> Any:
-    """Float32 to the range's int8 values and back."""
+    """Float32 to the range's integers and back."""
     ints = (x / range_.scale).round() + range_.zero_point
-    return (ints.clamp(LOWEST, LOWEST + STEPS) - range_.zero_point) * range_.scale
+    return (ints.clamp(range_.lowest, range_.highest) - range_.zero_point) * range_.scale
 
 
 def settle(module: Any, plan: QuantPlan, ranges: Ranges, tolerated: float) -> QuantPlan:
@@ -118,14 +117,15 @@ def _is_linear(node: Any) -> bool:
     return str(node.target).startswith("aten.linear")
 
 
-def _range(low: float, high: float) -> StaticRange:
+def _range(low: float, high: float, bits: int) -> StaticRange:
     """Zero is one of the values, as every kernel asks."""
     import numpy as np
 
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32(max((high - low) / STEPS, 1e-9)))
-    zero = round(-low / scale) + LOWEST
-    return StaticRange(scale=scale, zero_point=max(LOWEST, min(LOWEST + STEPS, zero)))
+    steps = (1 << bits) - 1
+    scale = float(np.float32(max((high - low) / steps, 1e-9)))
+    zero = round(-low / scale) - (1 << (bits - 1))
+    return StaticRange(scale=scale, zero_point=min(zero, (1 << (bits - 1)) - 1), bits=bits)
 
 
 class _Extremes:

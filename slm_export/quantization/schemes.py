@@ -29,7 +29,7 @@ class Layer:
 class Scheme:
     bits: int  # of weights
     int8_activations: bool = False
-    static: bool = False  # activations have the ranges that calibration found
+    static_bits: int | None = None  # of activations with the ranges that calibration found
 
 
 SCHEMES = {
@@ -37,11 +37,12 @@ SCHEMES = {
     "fp16": Scheme(bits=16),
     "w8": Scheme(bits=8),
     "w8a8-dynamic": Scheme(bits=8, int8_activations=True),
-    "w8a8": Scheme(bits=8, int8_activations=True, static=True),
+    "w8a8": Scheme(bits=8, int8_activations=True, static_bits=8),
+    "w8a16": Scheme(bits=8, static_bits=16),
     "w4": Scheme(bits=4),
     "w4a8-dynamic": Scheme(bits=4, int8_activations=True),
 }
-NEEDS_CALIBRATION = frozenset({"w8a8-dynamic", "w8a8"})
+NEEDS_CALIBRATION = frozenset({"w8a8-dynamic", "w8a8", "w8a16"})
 GROUP = 32  # int4 weights that share a scale: every format has it, and 16 would cost half a bit more
 
 

@@ -55,8 +55,8 @@ class StoredWeight:
 def scheme_of(kinds: set[tuple[str, str]]) -> str:
     """The scheme that (weight dtype, activation kind) pairs of a file's matrix products amount to.
 
-    Activation kinds are "float", "dynamic" and "static". The coarsest weights and the most quantized activations
-    name the scheme; a mix of anything else is called "mixed".
+    Activation kinds are "float", "dynamic", "static" and "static16". The coarsest weights and the most quantized
+    activations name the scheme; a mix of anything else is called "mixed".
     """
     weights = {w for w, _ in kinds}
     activations = {a for _, a in kinds}
@@ -66,6 +66,8 @@ def scheme_of(kinds: set[tuple[str, str]]) -> str:
         return "fp16"
     if weights & {"int8", "int4"} and weights <= {"int8", "int4", "float32"}:
         bits = "w4" if "int4" in weights else "w8"
+        if "static16" in activations:
+            return "w8a16" if bits == "w8" else "mixed"
         if "static" in activations:
             return "w8a8" if bits == "w8" else "mixed"
         return f"{bits}a8-dynamic" if "dynamic" in activations else bits

@@ -105,7 +105,7 @@ def _matrix_products(graph: Any, stored: dict[str, Any]) -> set[tuple[str, str]]
         elif node.op_type in ("MatMul", "Gemm"):
             weight = _weight_dtype(node.input[1], stored, made_by)
             if weight:
-                kinds.add((weight, "static" if _is_dequantized(node.input[0], made_by) else "float"))
+                kinds.add((weight, _fixed(node.input[0], stored, made_by)))
     return kinds
 
 
@@ -114,9 +114,13 @@ def _bits(node: Any) -> int:
     return next((int(a.i) for a in node.attribute if a.name == "bits"), 4)
 
 
-def _is_dequantized(name: str, made_by: dict[str, Any]) -> bool:
+def _fixed(name: str, stored: dict[str, Any], made_by: dict[str, Any]) -> str:
     """Whether an activation was quantized with scales fixed in the file: QuantizeLinear, then DequantizeLinear."""
-    return name in made_by and made_by[name].op_type == "DequantizeLinear"
+    node = made_by.get(name)
+    if node is None or node.op_type != "DequantizeLinear":
+        return "float"
+    zero = stored.get(node.input[2]) if len(node.input) > 2 else None
+    return "static16" if zero is not None and _dtype(zero.data_type) in ("int16", "uint16") else "static"
 
 
 def _weight_dtype(name: str, stored: dict[str, Any], made_by: dict[str, Any]) -> str:

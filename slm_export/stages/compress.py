@@ -126,7 +126,7 @@ class _Compressing:
         self.layers = self._layers(inputs)
         self._rounded: dict[int, Rounded] = {}
         self._before: Matrices = ()
-        self._ranges: Ranges | None = None
+        self._ranges: dict[int, Ranges] = {}
 
     def _layers(self, inputs: Inputs) -> dict[str, schemes.Layer]:
         long = inputs.probes[-1].input_ids
@@ -141,9 +141,10 @@ class _Compressing:
         made = Compressed(
             module=self.reference.module, plan=plan, tensors=tensors_of(rounded, plan), floats=rounded.floats
         )
-        if schemes.SCHEMES[wanted.scheme].static:
+        bits = schemes.SCHEMES[wanted.scheme].static_bits
+        if bits is not None:
             tolerated = TOLERANCE * self.task.TOLERATED_HARM
-            return replace(made, plan=settle(self.traced(), plan, self.ranges(), tolerated))
+            return replace(made, plan=settle(self.traced(), plan, self.ranges(bits), tolerated))
         if wanted.scheme not in schemes.NEEDS_CALIBRATION or len(needs.activations) == 1:
             return made
         harm = activation_harm(
@@ -162,17 +163,18 @@ class _Compressing:
         )
         return replace(made, plan=plan)
 
-    def ranges(self) -> Ranges:
+    def ranges(self, bits: int) -> Ranges:
         """Of activations; the same for every format."""
-        if self._ranges is None:
-            self._ranges = find_ranges(
+        if bits not in self._ranges:
+            self._ranges[bits] = find_ranges(
                 self.traced(),
                 self.task,
                 self.samples.calibration,
+                bits=bits,
                 pad_id=self.reference.pad_id,
                 progress=partial(self.progress, "measuring what a static range costs each tensor"),
             )
-        return self._ranges
+        return self._ranges[bits]
 
     def _plan(self, needs: FormatNeeds, wanted: Candidate) -> QuantPlan:
         wider = most_sensitive(self.rounded(wanted.scheme), wanted.int8_share)

@@ -64,6 +64,19 @@ def test_a_massive_activation_is_left_float_and_named(tmp_path):
     assert f"`{attention}query/linear` " in (bundle / "report.md").read_text()
 
 
+def test_int16_activations_answer_nearly_like_floats(tmp_path):
+    cli = Cli(tmp_path)
+    flags = ["w8a16" if f == "w8a8" else f for f in STATIC]
+    cli.ok(EXAMPLE, *flags, *DATA, "--format", "onnx")
+    bundle = tmp_path / BUNDLE.format("banking-intents")
+    (artifact,) = read_json(bundle / "manifest.json")["artifacts"]
+    (report,) = read_json(bundle / "parity.json")["reports"]
+    assert artifact["scheme"] == "w8a16" and {r["bits"] for r in artifact["plan"]["ranges"].values()} == {16}
+    assert not artifact["plan"]["kept_float"] and report["numbers"]["cosine_mean"] > 0.9999
+    operators = {n.op_type for n in onnx.load(bundle / "onnx/model.onnx").graph.node}
+    assert "MatMulNBits" not in operators, "standard operators only"
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_generators_have_no_static_scheme(format):
     assert "encoders only" in exporters.get(format).supports("text2text-generation", "w8a8")

@@ -41,3 +41,16 @@ def test_lowering_rows_span_the_lengths():
     rows = lowering_rows(lengths)
     assert len(rows) == len(set(rows)) == 256 and {lengths[r] for r in rows} == set(range(1, 51))
     assert lowering_rows([3, 1, 2]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "scheme"),
+    [
+        ({("int8", "static"), ("int8", "dynamic"), ("float32", "float")}, "w8a8"),
+        ({("int8", "static16"), ("int8", "float")}, "w8a16"),
+        ({("int4", "static")}, "mixed"),
+        ({("int8", "static16"), ("int4", "float")}, "mixed"),
+    ],
+)
+def test_static_schemes_are_read_from_what_products_are_given(kinds, scheme):
+    assert scheme_of(kinds) == scheme

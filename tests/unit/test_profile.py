@@ -85,7 +85,7 @@ def test_budgets_are_optional_and_limits_missing_for_a_task_are_none(tmp_path):
         ("[[limits]]\ntask = 'text-clasification'\nscheme = 'fp32'\nwhy = 'w'", "did you mean 'text-classification'?"),
         ("[[limits]]\ntask = 'text-classification'\nscheme = 'fp32'\nflip_rat = 1", "did you mean 'flip_rate'?"),
         ("[[limits]]\ntask = 'text-classification'\nscheme = 'fp32'\nflip_rate = 1", "why is missing"),
-        ("[[limits]]\ntask = 'text-classification'\nscheme = 'w8a16'\nwhy = 'w'", "unknown 'w8a16'"),
+        ("[[limits]]\ntask = 'text-classification'\nscheme = 'w8a17'\nwhy = 'w'", "unknown 'w8a17'"),
         ("summary = 3", "summary: must be text"),
         ("runtimes = 3", "runtimes: must be a table"),
         ("[runtimes]\nonnx = 3", "runtimes.onnx: must be a table"),

@@ -6,7 +6,7 @@ import torch
 from slm_export.errors import ExportError
 from slm_export.quantization import points, ranges
 from slm_export.quantization.compressed import Compressed
-from slm_export.quantization.ranges import LOWEST, Ranges, fake, settle
+from slm_export.quantization.ranges import Ranges, fake, settle
 from slm_export.quantization.simulated import simulated
 from slm_export.quantization.weights import quantize
 from slm_export.quantplan import LayerPlan, QuantPlan, StaticRange
@@ -95,13 +95,13 @@ def test_a_range_that_only_dynamic_linears_read_is_dropped(block):
 
 def test_ranges_are_those_of_the_texts_without_mask_and_constants(block):
     graph, samples = traced(block), [ids((3, 9, 4)), ids((7, 7, 30, 2))]
-    found = ranges.find(graph, Task, samples, pad_id=0, progress=lambda done, total: None)
+    found = ranges.find(graph, Task, samples, bits=8, pad_id=0, progress=lambda done, total: None)
     assert set(found.found) == {"table/embedding", "up/linear", "gelu", "down/linear", "add", "norm/layer_norm"}
     rows = block.table.weight[[3, 9, 4, 7, 30, 2]]
     low, high = (float(getattr(rows, side)()) for side in ("min", "max"))
     got = found.found["table/embedding"]
     assert got.scale == pytest.approx((high - low) / 255, rel=1e-6)
-    assert (LOWEST - got.zero_point) * got.scale == pytest.approx(low, abs=got.scale)
+    assert (got.lowest - got.zero_point) * got.scale == pytest.approx(low, abs=got.scale)
     assert all(harm >= 0 for harm in found.harm.values()) and found.harm["add"] > 0
 
 
