@@ -17,7 +17,7 @@ from slm_export.errors import BudgetError, ExportError, OutOfMemoryError, Parity
 from slm_export.exporters.common import ExportRequest
 from slm_export.names import AUTO
 from slm_export.outputs import Inputs, load_outputs
-from slm_export.parity.budget import loss, tightened
+from slm_export.parity.budget import loss, of_pruned, tightened
 from slm_export.parity.check import Run, Truth, check, reference_answers
 from slm_export.parity.report import ParityReport, RuntimeCheck
 from slm_export.planning import RunPlan
@@ -30,7 +30,7 @@ from slm_export.runtimes.worker import ExecuteJob
 from slm_export.stages import StageResult, run_stage
 from slm_export.stages.compress import FormatNeeds, Search, Wishes
 from slm_export.stages.export import ExportJob
-from slm_export.stages.prepare import Prepared, PrepareJob
+from slm_export.stages.prepare import PRUNED, Prepared, PrepareJob
 from slm_export.targets import Limits, RuntimeSpec
 
 
@@ -107,6 +107,7 @@ class _Run:
                 key=self.key(),
                 search=self.search() if any(c.scheme == AUTO for c in chosen) else None,
             ),
+            pruning=self.plan.pruning,
             calibration=self.plan.calibration,
             evaluation=self.plan.evaluation,
             folder=str(self.work),
@@ -125,10 +126,11 @@ class _Run:
         )
 
     def key(self) -> str:
-        """Of what roundings and trials depend on: model, data, lengths, and the code that makes them."""
+        """Of what roundings and trials depend on: model, data, lengths, pruning, and the code that makes them."""
         plan = self.plan
         version = installed_version("slm-export", "slm_export")
-        return key_of(version, plan.source.sha256, plan.source.task, plan.calibration, plan.shape.max_length)
+        made = (plan.source.sha256, plan.source.task, plan.calibration, plan.shape.max_length, plan.pruning)
+        return key_of(version, *made)
 
     def search(self) -> Search:
         plan, aim = self.plan, self.plan.quantizing.goal
@@ -168,6 +170,7 @@ class _Run:
             plan=prepared.plans[choice.format],
             request=request,
             tensors=str(self.work / f"compressed-{choice.format}.safetensors"),
+            pruned=str(self.work / PRUNED) if prepared.pruning else None,
             out=str(self.work / "artifacts"),
         )
         made = self.stage("export", f"export-{choice.format}", job)
@@ -185,7 +188,8 @@ class _Run:
         truth = self.truth(choice.format)
         max_drop = self.plan.quantizing.goal.max_drop
         if max_drop is not None:
-            limits = tightened(limits, max_drop, loss(self.plan.source.task, reference_answers(truth)))
+            bound = of_pruned if self.plan.pruning else tightened
+            limits = bound(limits, max_drop, loss(self.plan.source.task, reference_answers(truth)))
         run = self.run(artifact, f"execute-{choice.format}", spec)
         rows = truth.lowering_rows
         twin_run = self.run(twin, f"execute-{choice.format}-twin", spec, rows=rows) if twin else None

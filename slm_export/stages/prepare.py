@@ -17,6 +17,9 @@ from slm_export.errors import InputError
 from slm_export.generation import Rules
 from slm_export.outputs import Inputs, Matrices, Outputs, Tokens, save_outputs
 from slm_export.parity.probes import lowering_rows
+from slm_export.pruning.asked import Asked
+from slm_export.pruning.facts import PruningFacts
+from slm_export.pruning.prune import require_prunable
 from slm_export.quantization import checkpoints
 from slm_export.quantization import compressed as compression
 from slm_export.quantization.compressed import Compressed
@@ -27,8 +30,10 @@ from slm_export.records import from_json, record, to_json, write_json
 from slm_export.sources import Reference, SourceInfo
 from slm_export.sources.tokenizer import write_tokenizer
 from slm_export.stages.compress import Samples, Wishes, compress
+from slm_export.stages.slim import slim
 from slm_export.tasks.encoder import SEGMENTS, takes_segments
 
+PRUNED = "pruned.safetensors"
 Progress = Callable[[str, int, int], None]
 
 
@@ -37,6 +42,7 @@ class PrepareJob:
     source: SourceInfo
     max_length: int
     wishes: Wishes
+    pruning: Asked | None = None
     calibration: CalibrationSet | None
     evaluation: EvaluationSet
     folder: str
@@ -54,6 +60,7 @@ class Prepared:
     calibration: dict[str, Any] | None
     generation: Rules | None = None
     trials: dict[str, tuple[Trial, ...]] = field(default_factory=dict)  # by format, of those that were searched
+    pruning: PruningFacts | None = None  # the pruned model itself is the file PRUNED
 
 
 def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -62,6 +69,8 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     task = tasks.get(job.source.task)
     progress("loading the reference", 0, 1)
     reference = sources.load(job.source, max_length=job.max_length)
+    if job.pruning is not None:
+        require_prunable(reference.module, task, job.pruning)
     tokenizer_files, tokenizer = write_tokenizer(reference, folder, strategy=task.TRUNCATION)
     samples = job.evaluation.samples
     tokens: Sequence[Tokens] = _tokens(task, reference, samples, job.max_length)
@@ -83,7 +92,8 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, inputs.probes))
     )
 
-    made = compress(reference, task, job.wishes, _samples(job, reference, task), inputs, progress)
+    module, pruned = _pruned(job, reference, task, progress)
+    made = compress(reference, module, task, job.wishes, _samples(job, reference, task), inputs, progress)
     progress("answering with the compressed model", 0, 1)
     eager = _Eager(task, inputs)
     for format, compressed in made.compressed.items():
@@ -100,6 +110,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         tokenizer=tokenizer,
         calibration=_calibration_manifest(job, task, reference),
         generation=rules,
+        pruning=pruned,
     )
     result: dict[str, Any] = to_json(prepared)
     return result
@@ -180,6 +191,21 @@ def _samples(job: PrepareJob, reference: Reference, task: ModuleType) -> Samples
         for samples in (job.calibration.samples, job.calibration.tried)
     )
     return Samples(calibration=calibration, tried=tried, tried_targets=job.calibration.tried_targets)
+
+
+def _pruned(
+    job: PrepareJob, reference: Reference, task: ModuleType, progress: Progress
+) -> tuple[Any, PruningFacts | None]:
+    """What is to be compressed: the reference's own module, or what pruning leaves of it."""
+    if job.pruning is None:
+        return reference.module, None
+    chosen = job.calibration
+    calibration, texts = (
+        _tokens(task, reference, samples, job.max_length) if samples else []
+        for samples in ((chosen.samples, chosen.healed) if chosen else ((), ()))
+    )
+    path = Path(job.folder) / PRUNED
+    return slim(reference, task, job.pruning, calibration=calibration, texts=texts, path=path, progress=progress)
 
 
 class _Eager:

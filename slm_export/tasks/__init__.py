@@ -14,6 +14,7 @@ A task's name is Optimum's; behind a slash, where its heads answer differently, 
     retokenize(tokenizer, sample)             -> the ids that tokenizer.json alone gives
     cut(outputs, row, tokens)                 -> the matrix [rows, width] that is the sample's, without padding
     TOLERATED_HARM                            how much of it activations may do before some get a finer granularity
+    TAUGHT_BY                                 how a changed model learns these outputs: one of distillation.LOSSES
     LOSS                                      what an accuracy budget counts: the first of these that was measured
     harm(expected, got)                       -> how far rows [rows, width] lie from what they should be, 0 and up
     answer(matrix, tokens, labels)            -> the answer as JSON holds it
