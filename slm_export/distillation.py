@@ -86,11 +86,12 @@ def distill(
 
 
 def split(samples: Sequence[Tokens]) -> tuple[list[Tokens], list[Tokens]]:
-    """(lessons, exam): every eighth sample judges, 256 at most; the order says which."""
-    every = max(EXAM_SHARE, math.ceil(len(samples) / LARGEST_EXAM))
-    exam = [s for i, s in enumerate(samples) if i % every == every - 1] or list(samples[-1:])
-    lessons = [s for i, s in enumerate(samples) if i % every != every - 1] or list(samples)
-    return lessons, exam
+    """(lessons, exam): every eighth sample judges, 256 at most and one at least; the order says which. A single sample
+    does both."""
+    every = min(len(samples), max(EXAM_SHARE, math.ceil(len(samples) / LARGEST_EXAM)))
+    exam = [s for i, s in enumerate(samples) if i % every == every - 1]
+    lessons = [s for i, s in enumerate(samples) if i % every != every - 1]
+    return lessons or exam, exam
 
 
 def parts_of(samples: Iterable[Tokens], *, most: int = STEP) -> list[Part]:
@@ -157,7 +158,8 @@ def decisions(expected: Any, got: Any, temperature: float) -> Any:
     """As `distribution`, each logit a yes or no of its own."""
     import torch
 
-    return distribution(*(torch.stack([x, torch.zeros_like(x)], -1) for x in (expected, got)), temperature)
+    wanted, said = (torch.stack([x, torch.zeros_like(x)], -1) for x in (expected, got))
+    return distribution(wanted, said, temperature)
 
 
 def values(expected: Any, got: Any, temperature: float) -> Any:

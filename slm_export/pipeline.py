@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -150,7 +151,20 @@ class _Run:
             error = _gate(report) or self.over_budget(artifact)
         except ExportError as err:
             error = err
-        return FormatResult(format=choice.format, scheme=choice.scheme, artifact=artifact, report=report, error=error)
+        return FormatResult(
+            format=choice.format,
+            scheme=choice.scheme,
+            artifact=artifact,
+            report=report,
+            error=error,
+            deflated_bytes=self.deflated(artifact),
+        )
+
+    def deflated(self, artifact: Artifact | None) -> int | None:
+        """What zeros among the weights are good for."""
+        if artifact is None or self.plan.pruning is None or not self.plan.pruning.weights:
+            return None
+        return sum(len(zlib.compress((self.work / "artifacts" / f.path).read_bytes())) for f in artifact.files)
 
     def export(self, choice: Choice, prepared: Prepared) -> tuple[Artifact, Artifact | None]:
         spec, shape = self.plan.profile.runtimes[choice.format].in_scheme(choice.scheme), self.plan.shape

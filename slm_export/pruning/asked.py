@@ -49,7 +49,8 @@ def parse(text: str, *, origin: str) -> Asked:
             next_step="write --prune ffn=0.2,heads=0.1,layers=2,weights=0.3, or some of these",
         )
     given = {kind: float(value) for kind, _, value in parts}
-    return Asked(layers=int(given.pop("layers", 0)), **given)
+    ffn, heads, weights = (given.get(kind, 0.0) for kind in SHARES)
+    return Asked(ffn=ffn, heads=heads, weights=weights, layers=int(given.get("layers", 0)))
 
 
 def _problems(parts: list[tuple[str, str, str]]) -> Iterator[str]:
