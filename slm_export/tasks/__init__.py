@@ -22,7 +22,8 @@ A task's name is Optimum's; behind a slash, where its heads answer differently, 
     settings(source)                          what an app must know beside the labels, for the manifest
     measure(judged)                           -> Measured
 
-A task of GENERATING has several graphs, which exporters take from seq2seq_graphs.py, and in place of graph and cut
+A task of GENERATING has several graphs, which exporters take from seq2seq_graphs.py, and in place of graph, cut and
+TAUGHT_BY
 
     FAMILIES                                  the model types whose graphs there are
     rules(module, max_length)                 -> generation.Rules

@@ -28,7 +28,7 @@ SILENT = {"progress": lambda *_: None}
 
 def texts(count, *, seed=0):
     rng = np.random.default_rng(seed)
-    return [Tokens(input_ids=tuple(map(int, rng.integers(5, 40, rng.integers(3, 9))))) for _ in range(count)]
+    return [Tokens(input_ids=tuple(map(int, rng.integers(5, 25, rng.integers(3, 9))))) for _ in range(count)]
 
 
 def answers(module, tokens):
@@ -114,10 +114,17 @@ def test_looking_for_units_leaves_the_model_as_it_was(models):
     assert all(torch.equal(p, before[n]) for n, p in module.named_parameters())
 
 
-def test_neurons_of_shared_layers_go_once_for_all(models):
-    module = models("albert")
+@pytest.mark.parametrize(
+    ("family", "found"),
+    [
+        ("albert", [("heads", 2), ("ffn", 64)]),  # of shared layers they go once for all
+        ("deberta-v2", 3 * [("ffn", 64)]),  # whose heads know their number
+    ],
+)
+def test_of_other_families_what_can_go_alone_is_found(models, family, found):
+    module = models(family)
     units = find_units(module, partial(answers, module, texts(1)))
-    assert [(u.kind, u.count) for u in units] == [("heads", 2), ("ffn", 64)]
+    assert [(u.kind, u.count) for u in units] == found
 
 
 class Gated(nn.Module):
@@ -283,6 +290,31 @@ def test_healing_brings_answers_back_and_keeps_zeros(models):
     assert all(not made.module.get_submodule(n).weight[~mask].any() for n, mask in made.masks.items())
     assert torch.equal(made.module.bert.embeddings.word_embeddings.weight, table)
     assert not any(p.requires_grad for p in made.module.parameters())
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "text-classification/multi-label",
+        "text-classification/regression",
+        "token-classification",
+        "question-answering",
+        "fill-mask",
+    ],
+)
+def test_every_head_is_healed_by_its_own_loss(task):
+    module, tokens, kind = untrained(task, "bert", layers=2, seed=0), texts(64), tasks.get(task)
+    made = prune(module, kind, Asked(heads=0.5), tokens, SILENT["progress"])
+    went = heal(made.module, module, kind, tokens, passes=20, masks={}, hidden=made.hidden, **SILENT)
+    assert 0 < went.after < went.before
+
+
+def test_hidden_states_are_healed_by_their_distance():
+    module, tokens = untrained("feature-extraction/hidden-states", "bert", layers=2, seed=0).base_model, texts(64)
+    kind = tasks.get("feature-extraction/hidden-states")
+    made = prune(module, kind, Asked(ffn=0.5), tokens, SILENT["progress"])
+    went = heal(made.module, module, kind, tokens, passes=20, masks={}, hidden=made.hidden, **SILENT)
+    assert 0 < went.after < went.before
 
 
 def test_the_same_texts_heal_to_the_same_bits(models):
