@@ -148,7 +148,7 @@ class _Run:
         try:
             artifact, twin = self.export(choice, prepared)
             artifact, report = self.judge(choice, artifact, twin)
-            error = _gate(report) or self.over_budget(artifact)
+            error = _gate(report, pruned=self.plan.pruning is not None) or self.over_budget(artifact)
         except ExportError as err:
             error = err
         return FormatResult(
@@ -322,14 +322,18 @@ class _Run:
         return None
 
 
-def _gate(report: ParityReport) -> ParityError | None:
+AFTER_PRUNING = "prune less, give healing more texts or passes (--calibration, --heal), or allow more with --max-drop"
+
+
+def _gate(report: ParityReport, *, pruned: bool) -> ParityError | None:
     if report.verdict == "pass":
         return None
+    advice = [AFTER_PRUNING] if pruned else []
     return ParityError(
         f"the {report.format} artifact does not answer like the reference, and is not in the bundle",
         where="\n         ".join(f.message for f in report.findings),
         why=f"thresholds: {report.limits_why}",
-        next_step="; ".join(dict.fromkeys(f.advice for f in report.findings)),
+        next_step="; ".join(dict.fromkeys([*advice, *(f.advice for f in report.findings)])),
     )
 
 

@@ -22,7 +22,7 @@ class Kept:
 
 @record
 class PruningFacts:
-    """`neurons` and `heads` by the Linear behind them, as it is named without the blocks that went."""
+    """Layers and blocks by their names in the source; `neurons` and `heads` by the Linear behind them."""
 
     asked: str
     by: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,7 @@ from slm_export.pruning.asked import MULTIPLE, Asked, kept_heads, kept_neurons
 from slm_export.pruning.importance import by_activation, by_weights, strongest
 from slm_export.pruning.layers import find_blocks, least_missed, require_removable
 from slm_export.pruning.sparse import magnitude_masks, put_zeros
-from slm_export.pruning.surgery import Cut, Pruning, Units, keep_units, remove_blocks, skipped
+from slm_export.pruning.surgery import Cut, Pruning, Units, apply, skipped, without
 from slm_export.pruning.units import close, find_units, of_kind
 from slm_export.records import record
 
@@ -31,6 +32,15 @@ WHY = {
 
 
 @record
+class Prunable:
+    """What there is to take out of a model, by name: the blocks of its longest chain, and units of the kinds that are
+    asked for."""
+
+    blocks: tuple[str, ...]
+    units: tuple[Units, ...]
+
+
+@record
 class Pruned:
     """The pruned model, float32, and how to make it of the reference again; `masks` by Linear are weights that stay,
     and `hidden` the blocks of the reference that make what the pruned model's blocks are to make."""
@@ -41,37 +51,38 @@ class Pruned:
     hidden: dict[str, str]
 
 
-def require_prunable(module: Any, task: ModuleType, asked: Asked) -> None:
+def find_prunable(module: Any, task: ModuleType, asked: Asked) -> Prunable:
     """Raises InputError or UsageError if the model has no part of a kind that is asked for: before any measuring."""
     answer = partial(_made_up, module, task)
-    if asked.layers:
-        require_removable(module, answer, layers=asked.layers)
-    if asked.ffn or asked.heads:
-        _require_units(module, find_units(module, answer), asked)
+    blocks = require_removable(module, answer, layers=asked.layers) if asked.layers else find_blocks(module, answer)
+    units = find_units(module, answer) if asked.ffn or asked.heads else ()
+    return Prunable(blocks=blocks, units=tuple(_require_units(module, units, asked)))
 
 
-def prune(module: Any, task: ModuleType, asked: Asked, tokens: Sequence[Tokens], progress: Progress) -> Pruned:
+def prune(
+    module: Any,
+    task: ModuleType,
+    asked: Asked,
+    tokens: Sequence[Tokens],
+    progress: Progress,
+    prunable: Prunable | None = None,
+) -> Pruned:
     """A smaller copy of the reference's `module`. `tokens` are calibration samples: blocks need some, and importance by
-    activation."""
-    answer = partial(_made_up, module, task)
-    chain = find_blocks(module, answer)
+    activation. `prunable` is what `find_prunable` found, if that is known."""
+    found = prunable or find_prunable(module, task, asked)
     blocks: tuple[str, ...] = ()
     if asked.layers:
-        blocks = _least_missed(module, chain, task, asked, tokens, partial(progress, "leaving blocks out in turn"))
+        blocks = _least_missed(module, found, task, asked, tokens, partial(progress, "leaving blocks out in turn"))
+    staying = [u for u in found.units if not u.consumer.startswith(tuple(f"{b}." for b in blocks))]
+    progress("measuring what matters", 0, 1)
+    with skipped(module, blocks):
+        pruning = Pruning(blocks=blocks, cuts=_cuts(module, task, staying, asked, tokens))
     smaller = copy.deepcopy(module)
-    remove_blocks(smaller, blocks)
-    _require_same(smaller, module, blocks, task)
-    cuts = _cuts(smaller, task, asked, tokens, progress)
-    for cut in cuts:
-        keep_units(smaller, cut.units, cut.kept)
+    apply(smaller, pruning)
+    _require_same(smaller, module, pruning, task)
     masks = magnitude_masks(smaller, asked.weights) if asked.weights else {}
     put_zeros(smaller, masks)
-    return Pruned(
-        module=smaller,
-        pruning=Pruning(blocks=blocks, cuts=cuts),
-        masks=masks,
-        hidden=_hidden(chain, blocks),
-    )
+    return Pruned(module=smaller, pruning=pruning, masks=masks, hidden=_hidden(found.blocks, blocks))
 
 
 def _made_up(module: Any, task: ModuleType) -> Array:
@@ -83,7 +94,7 @@ def _made_up(module: Any, task: ModuleType) -> Array:
 
 def _least_missed(
     module: Any,
-    chain: tuple[str, ...],
+    found: Prunable,
     task: ModuleType,
     asked: Asked,
     tokens: Sequence[Tokens],
@@ -94,29 +105,31 @@ def _least_missed(
     def harm() -> float:
         return float(task.harm(expected, all_rows(task.run(module, tokens), fill=IMPOSSIBLE)))
 
-    return least_missed(module, chain, harm, layers=asked.layers, progress=progress)
+    return least_missed(module, found.blocks, harm, layers=asked.layers, progress=progress)
 
 
-def _require_same(smaller: Any, module: Any, blocks: Sequence[str], task: ModuleType) -> None:
-    with skipped(module, blocks):
+def _require_same(smaller: Any, module: Any, pruning: Pruning, task: ModuleType) -> None:
+    """What was taken out one by one must also be the same as not hearing it when all of it is gone."""
+    with ExitStack() as unheard:
+        unheard.enter_context(skipped(module, pruning.blocks))
+        for cut in pruning.cuts:
+            gone = sorted(set(range(cut.units.count)) - set(cut.kept))
+            unheard.enter_context(without(module, cut.units, gone))
         expected = _made_up(module, task)
     if not close(_made_up(smaller, task), expected):
         raise ExportError(
-            "taking these blocks out of the model is not the same as skipping them",
-            where=", ".join(blocks),
-            why="the model gives some of its blocks something of their own",
-            next_step="leave layers out of --prune",
+            "taking these parts out of the model is not the same as not hearing them",
+            where=", ".join((*pruning.blocks, *(c.units.consumer for c in pruning.cuts))),
+            why="the model gives some of them something of their own",
+            next_step="ask --prune for one kind of part at a time, to see which it is",
         )
 
 
-def _cuts(module: Any, task: ModuleType, asked: Asked, tokens: Sequence[Tokens], progress: Progress) -> tuple[Cut, ...]:
-    if not (asked.ffn or asked.heads):
-        return ()
-    progress("looking for what can go alone", 0, 1)
-    units = _require_units(module, find_units(module, partial(_made_up, module, task)), asked)
-    progress("measuring what matters", 0, 1)
+def _cuts(
+    module: Any, task: ModuleType, units: Sequence[Units], asked: Asked, tokens: Sequence[Tokens]
+) -> tuple[Cut, ...]:
     if asked.by == "activation":
-        scores = by_activation(module, units, lambda: task.run(module, tokens))
+        scores = by_activation(module, units, lambda: task.run(module, tokens)) if units else []
     else:
         scores = [by_weights(module, u, power=POWERS[asked.by]) for u in units]
     return tuple(

@@ -34,7 +34,7 @@ class Cut:
 
 @record
 class Pruning:
-    """Blocks that go, by their name in the reference; then cuts, by the names that layers have without those blocks."""
+    """Blocks that go, and cuts in those that stay, by their names in the reference."""
 
     blocks: tuple[str, ...] = ()
     cuts: tuple[Cut, ...] = ()
@@ -42,9 +42,9 @@ class Pruning:
 
 def apply(module: Any, pruning: Pruning) -> None:
     """Prune a freshly loaded reference, in place."""
-    remove_blocks(module, pruning.blocks)
     for cut in pruning.cuts:
         keep_units(module, cut.units, cut.kept)
+    remove_blocks(module, pruning.blocks)
 
 
 def remove_blocks(module: Any, names: Sequence[str]) -> None:

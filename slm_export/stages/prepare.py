@@ -19,7 +19,7 @@ from slm_export.outputs import Inputs, Matrices, Outputs, Tokens, save_outputs
 from slm_export.parity.probes import lowering_rows
 from slm_export.pruning.asked import Asked
 from slm_export.pruning.facts import PruningFacts
-from slm_export.pruning.prune import require_prunable
+from slm_export.pruning.prune import Prunable, find_prunable
 from slm_export.quantization import checkpoints
 from slm_export.quantization import compressed as compression
 from slm_export.quantization.compressed import Compressed
@@ -69,8 +69,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     task = tasks.get(job.source.task)
     progress("loading the reference", 0, 1)
     reference = sources.load(job.source, max_length=job.max_length)
-    if job.pruning is not None:
-        require_prunable(reference.module, task, job.pruning)
+    prunable = find_prunable(reference.module, task, job.pruning) if job.pruning else None
     tokenizer_files, tokenizer = write_tokenizer(reference, folder, strategy=task.TRUNCATION)
     samples = job.evaluation.samples
     tokens: Sequence[Tokens] = _tokens(task, reference, samples, job.max_length)
@@ -92,7 +91,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, inputs.probes))
     )
 
-    module, pruned = _pruned(job, reference, task, progress)
+    module, pruned = _pruned(job, reference, task, prunable, progress)
     made = compress(reference, module, task, job.wishes, _samples(job, reference, task), inputs, progress)
     progress("answering with the compressed model", 0, 1)
     eager = _Eager(task, inputs)
@@ -194,10 +193,10 @@ def _samples(job: PrepareJob, reference: Reference, task: ModuleType) -> Samples
 
 
 def _pruned(
-    job: PrepareJob, reference: Reference, task: ModuleType, progress: Progress
+    job: PrepareJob, reference: Reference, task: ModuleType, prunable: Prunable | None, progress: Progress
 ) -> tuple[Any, PruningFacts | None]:
     """What is to be compressed: the reference's own module, or what pruning leaves of it."""
-    if job.pruning is None:
+    if job.pruning is None or prunable is None:
         return reference.module, None
     chosen = job.calibration
     calibration, texts = (
@@ -205,7 +204,9 @@ def _pruned(
         for samples in ((chosen.samples, chosen.healed) if chosen else ((), ()))
     )
     path = Path(job.folder) / PRUNED
-    return slim(reference, task, job.pruning, calibration=calibration, texts=texts, path=path, progress=progress)
+    return slim(
+        reference, task, job.pruning, prunable, calibration=calibration, texts=texts, path=path, progress=progress
+    )
 
 
 class _Eager:

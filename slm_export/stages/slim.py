@@ -14,7 +14,7 @@ from slm_export.pruning import stored
 from slm_export.pruning.asked import Asked
 from slm_export.pruning.facts import PruningFacts, facts
 from slm_export.pruning.healing import heal
-from slm_export.pruning.prune import Pruned, prune
+from slm_export.pruning.prune import Prunable, Pruned, prune
 from slm_export.pruning.sparse import deflated
 from slm_export.pruning.surgery import apply
 from slm_export.sources import Reference
@@ -26,6 +26,7 @@ def slim(
     reference: Reference,
     task: ModuleType,
     asked: Asked,
+    prunable: Prunable,
     *,
     calibration: Sequence[Tokens],
     texts: Sequence[Tokens],
@@ -33,7 +34,7 @@ def slim(
     progress: Progress,
 ) -> tuple[Any, PruningFacts]:
     """The pruned module, float32, healed with `texts` and stored at `path`, and what is to be told of it."""
-    made = prune(reference.module, task, asked, calibration, progress)
+    made = prune(reference.module, task, asked, calibration, progress, prunable)
     healing = None
     if asked.passes:
         healing = heal(

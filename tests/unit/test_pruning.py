@@ -16,7 +16,7 @@ from slm_export.pruning import stored
 from slm_export.pruning.asked import Asked, kept_heads, kept_neurons, parse
 from slm_export.pruning.healing import heal, trainable
 from slm_export.pruning.importance import by_activation, by_weights, strongest
-from slm_export.pruning.prune import prune, require_prunable
+from slm_export.pruning.prune import find_prunable, prune
 from slm_export.pruning.sparse import deflated, magnitude_masks, put_zeros
 from slm_export.pruning.surgery import Units, cut_for_now, keep_units, skipped, without
 from slm_export.pruning.units import find_units
@@ -224,7 +224,9 @@ def test_blocks_that_do_nothing_go_first_and_the_rest_answers_as_before(models):
     }
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra", "modernbert"])
+@pytest.mark.parametrize(
+    "family", ["bert", "distilbert", "roberta", "electra", "modernbert", "deberta-v2", "mobilebert"]
+)
 def test_removing_blocks_is_skipping_them(models, family):
     module, tokens = models(family), texts(6)
     made = prune(module, TASK, Asked(layers=2), tokens, SILENT["progress"])
@@ -247,7 +249,7 @@ def test_removing_blocks_is_skipping_them(models, family):
 def test_what_cannot_be_pruned_is_refused(models, family, asked, error, said):
     module = models(family)
     with pytest.raises(error) as caught:
-        require_prunable(module, TASK, asked)
+        find_prunable(module, TASK, asked)
     assert said in str(caught.value) and "next:" in str(caught.value)
 
 
