@@ -21,10 +21,10 @@ def pruning_lines(facts: PruningFacts | None) -> Iterator[str]:
     yield ""
     yield "## Pruning"
     yield ""
-    yield (
-        f"--prune {facts.asked}: {facts.parameters_before:,} parameters became {facts.parameters:,}. "
-        "Artifacts are compared with the whole reference all the same."
-    )
+    fewer = f"{facts.parameters_before:,} parameters became {facts.parameters:,}"
+    if facts.parameters == facts.parameters_before:
+        fewer = f"all {facts.parameters:,} parameters are still stored"
+    yield f"--prune {facts.asked}: {fewer}. Artifacts are compared with the whole reference all the same."
     yield ""
     if facts.blocks_removed:
         yield f"- taken out, as least missed on the calibration set: {', '.join(facts.blocks_removed)}"
