@@ -26,7 +26,8 @@ def source():
 def texts(count):
     samples = tuple(Sample(line=i, text=f"text {i}") for i in range(count))
     return CalibrationSet(
-        file="c.csv", sha256="", rows=count, seed=0, overlap_lines=(), overlap_used=False, samples=samples, healed=samples
+        file="c.csv", sha256="", rows=count, seed=0, overlap_lines=(), overlap_used=False, samples=samples,
+        healed=samples,
     )  # fmt: skip
 
 
