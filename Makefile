@@ -18,5 +18,7 @@ docs:
 
 bench:
 	$(PYTHON) benchmarks/encoder.py
+	$(PYTHON) benchmarks/pruning.py
+	$(PYTHON) benchmarks/palettes.py
 
 .PHONY: dev lint test docs bench

@@ -11,7 +11,7 @@ import click
 
 import slm_export
 from slm_export.errors import INTERRUPTED, SlmExportError
-from slm_export.names import AUTO, FORMATS, RANKINGS, ROUNDINGS, SCHEMES, TASKS
+from slm_export.names import AUTO, FORMATS, IMPORTANCES, RANKINGS, ROUNDINGS, SCHEMES, TASKS
 
 FORMAT = click.Choice(FORMATS)
 
@@ -84,6 +84,21 @@ EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
     ),
     click.option(
         "--int8-by", type=click.Choice(list(RANKINGS)), help="How it is told which those are.  [default: hessian]"
+    ),
+    click.option(
+        "--prune",
+        help="What to take away: shares of neurons and heads, a number of blocks, a share of weights to set to zero: "
+        "ffn=0.2,heads=0.1,layers=2,weights=0.3, or some of these. Neurons stay in multiples of 32.",
+    ),
+    click.option(
+        "--prune-by",
+        type=click.Choice(list(IMPORTANCES)),
+        help="How it is told which.  [default: activation; without --calibration l2]",
+    ),
+    click.option(
+        "--heal",
+        type=click.IntRange(min=0),
+        help="Passes of distillation over calibration texts after --prune, 0: none.  [default: 4 with --calibration]",
     ),
     click.option("--seed", type=int, help="Of the calibration sample.  [default: 0]"),
     click.option("--calibration-samples", type=click.IntRange(min=1), help="[default: 128]"),

@@ -30,6 +30,12 @@ RANKINGS = {  # of 4-bit layers, by what 8 bits would mend
     "harm": "what giving the layer 8 bits does to the answers, measured: one run of the calibration set a layer",
 }
 
+IMPORTANCES = {  # of neurons and heads, by which the least go first
+    "l1": "the sum of the magnitudes of all weights that go with it",
+    "l2": "the root of the sum of their squares",
+    "activation": "the energy of what it adds to its block on the calibration set",
+}
+
 TASKS = {
     "text-classification": "one label per text, or per pair of texts",
     "text-classification/multi-label": "any number of labels per text",

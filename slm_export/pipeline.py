@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from slm_export.errors import BudgetError, ExportError, OutOfMemoryError, Parity
 from slm_export.exporters.common import ExportRequest
 from slm_export.names import AUTO
 from slm_export.outputs import Inputs, load_outputs
-from slm_export.parity.budget import loss, tightened
+from slm_export.parity.budget import loss, of_pruned, tightened
 from slm_export.parity.check import Run, Truth, check, reference_answers
 from slm_export.parity.report import ParityReport, RuntimeCheck
 from slm_export.planning import RunPlan
@@ -30,7 +31,7 @@ from slm_export.runtimes.worker import ExecuteJob
 from slm_export.stages import StageResult, run_stage
 from slm_export.stages.compress import FormatNeeds, Search, Wishes
 from slm_export.stages.export import ExportJob
-from slm_export.stages.prepare import Prepared, PrepareJob
+from slm_export.stages.prepare import PRUNED, Prepared, PrepareJob
 from slm_export.targets import Limits, RuntimeSpec
 
 
@@ -107,6 +108,7 @@ class _Run:
                 key=self.key(),
                 search=self.search() if any(c.scheme == AUTO for c in chosen) else None,
             ),
+            pruning=self.plan.pruning,
             calibration=self.plan.calibration,
             evaluation=self.plan.evaluation,
             folder=str(self.work),
@@ -125,10 +127,11 @@ class _Run:
         )
 
     def key(self) -> str:
-        """Of what roundings and trials depend on: model, data, lengths, and the code that makes them."""
+        """Of what roundings and trials depend on: model, data, lengths, pruning, and the code that makes them."""
         plan = self.plan
         version = installed_version("slm-export", "slm_export")
-        return key_of(version, plan.source.sha256, plan.source.task, plan.calibration, plan.shape.max_length)
+        made = (plan.source.sha256, plan.source.task, plan.calibration, plan.shape.max_length, plan.pruning)
+        return key_of(version, *made)
 
     def search(self) -> Search:
         plan, aim = self.plan, self.plan.quantizing.goal
@@ -145,10 +148,23 @@ class _Run:
         try:
             artifact, twin = self.export(choice, prepared)
             artifact, report = self.judge(choice, artifact, twin)
-            error = _gate(report) or self.over_budget(artifact)
+            error = _gate(report, pruned=self.plan.pruning is not None) or self.over_budget(artifact)
         except ExportError as err:
             error = err
-        return FormatResult(format=choice.format, scheme=choice.scheme, artifact=artifact, report=report, error=error)
+        return FormatResult(
+            format=choice.format,
+            scheme=choice.scheme,
+            artifact=artifact,
+            report=report,
+            error=error,
+            deflated_bytes=self.deflated(artifact),
+        )
+
+    def deflated(self, artifact: Artifact | None) -> int | None:
+        """What zeros among the weights are good for."""
+        if artifact is None or self.plan.pruning is None or not self.plan.pruning.weights:
+            return None
+        return sum(len(zlib.compress((self.work / "artifacts" / f.path).read_bytes())) for f in artifact.files)
 
     def export(self, choice: Choice, prepared: Prepared) -> tuple[Artifact, Artifact | None]:
         spec, shape = self.plan.profile.runtimes[choice.format].in_scheme(choice.scheme), self.plan.shape
@@ -168,6 +184,7 @@ class _Run:
             plan=prepared.plans[choice.format],
             request=request,
             tensors=str(self.work / f"compressed-{choice.format}.safetensors"),
+            pruned=str(self.work / PRUNED) if prepared.pruning else None,
             out=str(self.work / "artifacts"),
         )
         made = self.stage("export", f"export-{choice.format}", job)
@@ -185,7 +202,8 @@ class _Run:
         truth = self.truth(choice.format)
         max_drop = self.plan.quantizing.goal.max_drop
         if max_drop is not None:
-            limits = tightened(limits, max_drop, loss(self.plan.source.task, reference_answers(truth)))
+            bound = of_pruned if self.plan.pruning else tightened
+            limits = bound(limits, max_drop, loss(self.plan.source.task, reference_answers(truth)))
         run = self.run(artifact, f"execute-{choice.format}", spec)
         rows = truth.lowering_rows
         twin_run = self.run(twin, f"execute-{choice.format}-twin", spec, rows=rows) if twin else None
@@ -304,14 +322,18 @@ class _Run:
         return None
 
 
-def _gate(report: ParityReport) -> ParityError | None:
+AFTER_PRUNING = "prune less, give healing more texts or passes (--calibration, --heal), or allow more with --max-drop"
+
+
+def _gate(report: ParityReport, *, pruned: bool) -> ParityError | None:
     if report.verdict == "pass":
         return None
+    advice = [AFTER_PRUNING] if pruned else []
     return ParityError(
         f"the {report.format} artifact does not answer like the reference, and is not in the bundle",
         where="\n         ".join(f.message for f in report.findings),
         why=f"thresholds: {report.limits_why}",
-        next_step="; ".join(dict.fromkeys(f.advice for f in report.findings)),
+        next_step="; ".join(dict.fromkeys([*advice, *(f.advice for f in report.findings)])),
     )
 
 

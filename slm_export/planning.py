@@ -7,11 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from slm_export import calibration, config, doctor, exporters, oldest, quantizing, sources, targets, tasks
+from slm_export import (
+    calibration,
+    config,
+    doctor,
+    exporters,
+    oldest,
+    pruning_flags,
+    quantizing,
+    sources,
+    targets,
+    tasks,
+)
 from slm_export.calibration import CalibrationSet, EvaluationSet
 from slm_export.config import Choice, Setting, Shape
 from slm_export.errors import UsageError, nearest
 from slm_export.names import AUTO, TASKS, is_file_name
+from slm_export.pruning.asked import Asked
 from slm_export.quantization.schemes import SCHEMES
 from slm_export.quantizing import Quantizing
 from slm_export.records import record
@@ -31,6 +43,7 @@ class RunPlan:
     choices: tuple[Choice, ...]
     shape: Shape
     quantizing: Quantizing
+    pruning: Asked | None
     calibration: CalibrationSet | None
     evaluation: EvaluationSet
     out: Path
@@ -54,6 +67,7 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     profile = targets.load(config.require(settings, "target", flag="--target"))
     source = _source(settings)
     choices = config.choose_formats(settings, profile, lambda f, s: exporters.get(f).supports(source.task, s))
+    wanted_less = pruning_flags.asked(settings, source)
     doctor.require((c.format for c in choices if not c.refused), source.task)
     aim = quantizing.goal(settings, choices, source.task)
     choices = _with_limits(choices, profile, source.task)
@@ -62,9 +76,11 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     shape, resolved = config.shapes(settings, profile, source.max_positions, unrolled=bool(unrolling))
     chosen, judge = calibration.load(_data_options(settings, source), source.labels)
     wanted, found = quantizing.resolve(settings, choices, chosen, aim)
+    less, found_less = pruning_flags.resolve(settings, wanted_less, chosen)
     return RunPlan(
-        settings={**settings, **resolved, **found},
+        settings={**settings, **resolved, **found, **found_less},
         quantizing=wanted,
+        pruning=less,
         profile=profile,
         source=source,
         choices=tuple(choices),
@@ -72,7 +88,11 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
         calibration=chosen,
         evaluation=judge,
         out=Path(settings["output"].value),
-        notes=(*_notes(choices, chosen, judge, source, profile), *_recurrent_notes(choices, source, unrolling, shape)),
+        notes=(
+            *_notes(choices, chosen, judge, source, profile),
+            *_recurrent_notes(choices, source, unrolling, shape),
+            *pruning_flags.notes(less, chosen, aim.max_drop),
+        ),
     )
 
 
@@ -112,6 +132,7 @@ def _data_options(settings: Mapping[str, Setting], source: SourceInfo) -> calibr
         slice_column=_value(settings, "slice-column"),
         size=settings["calibration-samples"].value,
         tried=quantizing.tried(settings),
+        healed=pruning_flags.healed(settings),
         seed=settings["seed"].value,
         allow_overlap=settings["allow-overlap"].value,
     )

@@ -122,7 +122,10 @@ def _require_calibration(choices: Sequence[Choice], chosen: CalibrationSet | Non
 
 def _rounding(settings: Mapping[str, Setting], chosen: CalibrationSet | None) -> Setting:
     """How 4-bit weights are rounded: as asked for, else as well as the data allows."""
-    asked = settings.get("rounding")
+    asked, prune = settings.get("rounding"), settings.get("prune")
+    sparse = prune is not None and "weights=" in prune.value
+    if sparse and (asked is None or asked.value == "awq+gptq"):
+        return _keeping_zeros(asked)
     if asked is None:
         return Setting(value="awq+gptq" if chosen else "mse", origin="default" if chosen else "no calibration set")
     if asked.value not in ROUNDINGS:
@@ -134,6 +137,17 @@ def _rounding(settings: Mapping[str, Setting], chosen: CalibrationSet | None) ->
             next_step="give texts like the app's with --calibration, or choose --rounding mse",
         )
     return asked
+
+
+def _keeping_zeros(asked: Setting | None) -> Setting:
+    if asked is None:
+        return Setting(value="mse", origin="--prune weights")
+    raise UsageError(
+        "--rounding awq+gptq and --prune weights=... undo each other",
+        where=asked.origin,
+        why="GPTQ moves each column's error into the next ones, the zeros among them",
+        next_step="choose --rounding mse, or leave weights out of --prune",
+    )
 
 
 def _int8_share(settings: Mapping[str, Setting], choices: Sequence[Choice]) -> float:

@@ -21,6 +21,7 @@ class FormatResult:
     artifact: Artifact | None
     report: ParityReport | None
     error: SlmExportError | None
+    deflated_bytes: int | None = None  # of the artifact's files, zlib level 6, where weights were set to zero
 
 
 @record

@@ -223,6 +223,21 @@ def tiny_tokenizer() -> Any:
     return BertTokenizer(vocab={w: i for i, w in enumerate(words)}, do_lower_case=True, model_max_length=64)
 
 
+def untrained(task: str, family: str, *, layers: int, seed: int) -> Any:
+    """A model of random weights, large enough for every part to be heard, run as a reference is."""
+    import torch
+    import transformers
+
+    torch.manual_seed(seed)
+    auto_class = getattr(transformers, f"AutoModelFor{HEADS[task]}")
+    model = auto_class.from_config(_config(task, family, layers), attn_implementation="eager")
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.weight.mul_(10)
+    return model.eval().requires_grad_(False)
+
+
 def trained(task: str, family: str, tokenizer: Any, *, seed: int, layers: int) -> Any:
     """A model that has learnt the task from 400 rows."""
     import torch

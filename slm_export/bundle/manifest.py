@@ -12,6 +12,7 @@ from slm_export.artifact import Artifact, FileRecord
 from slm_export.errors import VerificationError
 from slm_export.names import FORMATS
 from slm_export.outputs import Step
+from slm_export.pruning.facts import PruningFacts
 from slm_export.records import from_json, read_json, record, to_json
 from slm_export.requirements import EXPORT_NEEDS, installed_version
 
@@ -60,6 +61,7 @@ class Manifest:
     task_settings: dict[str, Any]  # what an app must know beside the labels
     source: SourceEntry
     tokenizer: TokenizerEntry
+    pruning: PruningFacts | None = None  # what was taken away before quantization
     calibration: str | None  # path of the calibration set's manifest
     artifacts: tuple[ArtifactEntry, ...]
     files: tuple[FileRecord, ...]  # every file of the bundle but the artifacts' and this manifest

@@ -52,6 +52,7 @@ def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path
             files=plan.source.files,
         ),
         tokenizer=TokenizerEntry(files=prepared.tokenizer_files, chat_template=None, **prepared.tokenizer),
+        pruning=prepared.pruning,
         calibration="calibration.json" if prepared.calibration is not None else None,
         artifacts=tuple(_entry(f) for f in passed),
         files=tuple(_other_files(passed, target)),

@@ -33,6 +33,9 @@ class CalibrationSet:
     samples: tuple[Sample, ...]
     tried: tuple[Sample, ...] = ()  # rows of the same file that trials of a search are judged by
     tried_targets: Targets | None = None
+    healed: tuple[
+        Sample, ...
+    ] = ()  # rows of the same file that a pruned model learns from, calibration samples among them
 
 
 @record
@@ -60,6 +63,7 @@ class DataOptions:
     most: int | None = None  # samples that judge; None: every row
     size: int = 128
     tried: int = 0  # rows to hold out for a search
+    healed: int = 0  # rows for a pruned model to learn from, at most
     seed: int = 0
     allow_overlap: bool = False
 
@@ -111,7 +115,8 @@ def _choose(data: DataFile, judge: EvaluationSet, options: DataOptions, labels: 
             next_step="use other rows for one of the two, or force it with --allow-overlap",
         )
     chosen = stratified(usable, size=options.size, seed=options.seed)
-    return _with_tried(_calibration_set(data, chosen, leaked, options), usable, labels, options)
+    made = _with_tried(_calibration_set(data, chosen, leaked, options), usable, labels, options)
+    return _with_healed(made, usable, options)
 
 
 def _with_tried(
@@ -130,6 +135,15 @@ def _with_tried(
         )
     tried = tuple(stratified(left, size=options.tried, seed=options.seed))
     return replace(chosen, tried=tried, tried_targets=targets(tried, labels, file=chosen.file))
+
+
+def _with_healed(chosen: CalibrationSet, usable: Sequence[Sample], options: DataOptions) -> CalibrationSet:
+    """With rows to heal a pruned model with: none that judge a search's trials."""
+    if not options.healed:
+        return chosen
+    judging = {s.line for s in (*chosen.tried, *overlap(usable, chosen.tried))}
+    left = [s for s in usable if s.line not in judging]
+    return replace(chosen, healed=tuple(stratified(left, size=options.healed, seed=options.seed)))
 
 
 def _evaluation_set(
@@ -158,7 +172,8 @@ def _held_out(data: DataFile, options: DataOptions, labels: Sequence[str]) -> tu
     judge = _evaluation_set(data, stratified(rest, size=HELD_OUT, seed=options.seed), labels, held_out=True)
     judging = {s.line for s in (*judge.samples, *overlap(data.samples, judge.samples))}
     unjudged = [s for s in data.samples if s.line not in judging]
-    return _with_tried(_calibration_set(data, chosen, [], options), unjudged, labels, options), judge
+    made = _with_tried(_calibration_set(data, chosen, [], options), unjudged, labels, options)
+    return _with_healed(made, unjudged, options), judge
 
 
 def _calibration_set(
@@ -195,6 +210,7 @@ def manifest(data: CalibrationSet, token_counts: Sequence[int], *, max_length: i
         "samples": len(data.samples),
         "samples_sha256": hashlib.sha256(texts.encode()).hexdigest(),
         "row_ids": [s.line for s in data.samples],
+        **({"healing_row_ids": [s.line for s in data.healed]} if data.healed else {}),
         "overlap_with_evaluation": {"row_ids": to_json(data.overlap_lines), "used": data.overlap_used},
         "label_histogram": dict(sorted(labels.items())),
         "length_histogram": length_histogram(token_counts),

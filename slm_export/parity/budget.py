@@ -14,6 +14,10 @@ from slm_export.targets import Limits
 
 POINTS = {"chrf_drop": 100.0}  # metrics that run to 100; half a percent of others is .005
 WHY = "no more may be lost than --max-drop says"
+OF_LOWERING = (
+    "lowering_max_abs_error",
+    "eager_cosine_gap",
+)  # what the artifact is to the compressed model, pruned or not
 
 
 @record
@@ -70,9 +74,23 @@ def tightened(limits: Limits, budget: MaxDrop, at_reference: Loss) -> Limits:
 
     `at_reference` is the reference's loss against itself, which says the metric and its value.
     """
-    metric, most = at_reference.metric, allowed(budget, at_reference)
-    if METRICS[metric][0] == "<=":
-        bound = min(most, limits.bounds.get(metric, most))
-    else:
-        bound = max(1 - most, limits.bounds.get(metric, 1 - most))
+    metric, most = at_reference.metric, _bound(budget, at_reference)
+    tighter = min if METRICS[metric][0] == "<=" else max
+    bound = tighter(most, limits.bounds.get(metric, most))
     return replace(limits, bounds={**limits.bounds, metric: bound}, why=f"{limits.why}; {WHY} ({budget})")
+
+
+def of_pruned(limits: Limits, budget: MaxDrop, at_reference: Loss) -> Limits:
+    """The budget in place of the limits on answers and outputs, which were made for rounding a whole model; what bounds
+    lowering stays. A float artifact's largest difference, which was to the reference, is bounded as lowering's then."""
+    kept = {m: b for m, b in limits.bounds.items() if m in OF_LOWERING}
+    if "max_abs_error" in limits.bounds:
+        kept.setdefault("lowering_max_abs_error", limits.bounds["max_abs_error"])
+    left_out = ", ".join(f"{m} {METRICS[m][0]} {b:g}" for m, b in limits.bounds.items() if m not in kept)
+    why = f"pruned: {WHY} ({budget}), in place of the target's {left_out}; lowering is bounded as ever"
+    return replace(limits, bounds={at_reference.metric: _bound(budget, at_reference), **kept}, why=why)
+
+
+def _bound(budget: MaxDrop, at_reference: Loss) -> float:
+    most = allowed(budget, at_reference)
+    return most if METRICS[at_reference.metric][0] == "<=" else 1 - most

@@ -61,7 +61,7 @@ def _linked(module: Any, run: Run) -> list[tuple[str, ...]]:
         given.append(_input(args, kwargs))
         made.append(_output(out))
 
-    _watch(module, _candidates(module), run, keep)
+    _watch(module, candidates(module), run, keep)
     chains: list[list[str]] = []
     for i, name in enumerate(names):
         if names.count(name) > 1:
@@ -102,7 +102,7 @@ def _watch(module: Any, names: Sequence[str], run: Run, keep: Callable[[str, Any
             hook.remove()
 
 
-def _candidates(module: Any) -> list[str]:
+def candidates(module: Any) -> list[str]:
     """Elements of lists of modules, with Linears in them, outermost lists first."""
     import torch
 

@@ -18,8 +18,8 @@ from slm_export.records import record
 
 @record
 class Compressed:
-    """`module` is the reference's own module (float weights); `tensors` are the integers of the plan's layers of 8 bits
-    and fewer, `floats` the parameters that are others than the reference's for their sake."""
+    """`module` is the reference's own module (float weights), or what pruning left of it; `tensors` are the integers of
+    the plan's layers of 8 bits and fewer, `floats` the parameters that are others than the module's for their sake."""
 
     module: Any
     plan: QuantPlan

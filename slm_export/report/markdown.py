@@ -10,6 +10,7 @@ from slm_export.parity.judge import show
 from slm_export.parity.report import ParityReport
 from slm_export.quantization.search import Trial
 from slm_export.quantplan import QuantPlan
+from slm_export.report.pruning import pruning_lines
 from slm_export.report.rows import HEADER, cells, row
 from slm_export.results import FormatResult, RunResult
 from slm_export.stages.prepare import Prepared
@@ -18,7 +19,8 @@ WORST_CLASSES = 5
 
 
 def report_markdown(result: RunResult, prepared: Prepared) -> str:
-    return "\n".join([*_head(result), *_data(result, prepared), *_artifacts(result, prepared)]) + "\n"
+    parts = (_head(result), _data(result, prepared), pruning_lines(prepared.pruning), _artifacts(result, prepared))
+    return "\n".join(line for part in parts for line in part) + "\n"
 
 
 def table(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -112,6 +114,9 @@ def _made(done: FormatResult) -> Iterator[str]:
         yield from _static(artifact.plan)
     if artifact.delegation_share is not None:
         yield f"- {artifact.delegation_share:.0%} of operators run in {artifact.runtime.backend}"
+    if done.deflated_bytes is not None:
+        plain = sum(f.bytes for f in artifact.files)
+        yield f"- deflated, as in a download: {done.deflated_bytes / 1e6:.2f} of {plain / 1e6:.2f} MB"
     memory = artifact.memory
     yield f"- memory: weights {memory.weights_bytes / 1e6:.1f} MB, activations {memory.activations_bytes / 1e6:.1f} MB"
     for check in done.report.runtimes if done.report else ():

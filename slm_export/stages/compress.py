@@ -86,6 +86,7 @@ class Made:
 
 def compress(
     reference: Reference,
+    module: Any,
     task: ModuleType,
     wishes: Wishes,
     samples: Samples,
@@ -93,12 +94,15 @@ def compress(
     traced: Traced,
     progress: Progress,
 ) -> Made:
-    """Formats of one scheme differ in the granularity of activations and, where searched, in which layers get 8 bits;
-    the integers of a layer at the same bits are the same. `traced` traces the task's graph, for static schemes.
+    """`module` is what is quantized: the reference's own, or what pruning left of it. A search's losses are counted
+    against the reference all the same. `traced` traces the task's graph of it, for static schemes.
+
+    Formats of one scheme differ in the granularity of activations and, where searched, in which layers get 8 bits;
+    the integers of a layer at the same bits are the same.
 
     Raises ExportError if a layer cannot be quantized, or nothing is within a search's budget.
     """
-    work = _Compressing(reference, task, wishes, samples, inputs, traced, progress)
+    work = _Compressing(reference, module, task, wishes, samples, inputs, traced, progress)
     made, trials = {}, {}
     for format, needs in wishes.formats.items():
         if needs.scheme == AUTO:
@@ -114,6 +118,7 @@ class _Compressing:
     def __init__(
         self,
         reference: Reference,
+        module: Any,
         task: ModuleType,
         wishes: Wishes,
         samples: Samples,
@@ -121,7 +126,8 @@ class _Compressing:
         traced: Traced,
         progress: Progress,
     ) -> None:
-        self.reference, self.task, self.wishes, self.samples = reference, task, wishes, samples
+        self.reference, self.module, self.task = reference, module, task
+        self.wishes, self.samples = wishes, samples
         self.traced, self.progress = traced, progress
         self.layers = self._layers(inputs)
         self._rounded: dict[int, Rounded] = {}
@@ -130,17 +136,15 @@ class _Compressing:
 
     def _layers(self, inputs: Inputs) -> dict[str, schemes.Layer]:
         long = inputs.probes[-1].input_ids
-        rows = self.reference.module.get_input_embeddings().weight.shape[0]
+        rows = self.module.get_input_embeddings().weight.shape[0]
         pair = [Tokens(input_ids=tuple((i + shift) % rows for i in long)) for shift in (0, 1)]
-        module = self.reference.module
+        module = self.module
         return compression.find_layers(module, lambda n: self.task.run(module, [pair[n]]))
 
     def make(self, needs: FormatNeeds, wanted: Candidate) -> Compressed:
         rounded = self.rounded(wanted.scheme)
         plan = self._plan(needs, wanted)
-        made = Compressed(
-            module=self.reference.module, plan=plan, tensors=tensors_of(rounded, plan), floats=rounded.floats
-        )
+        made = Compressed(module=self.module, plan=plan, tensors=tensors_of(rounded, plan), floats=rounded.floats)
         bits = schemes.SCHEMES[wanted.scheme].static_bits
         if bits is not None:
             tolerated = TOLERANCE * self.task.TOLERATED_HARM
@@ -189,8 +193,8 @@ class _Compressing:
 
     def _round(self, plan: QuantPlan) -> Rounded:
         if not any(p.bits == 4 for p in plan.layers.values()):
-            return round_weights(self.reference.module, plan, "rtn")
-        module = copy.deepcopy(self.reference.module)
+            return round_weights(self.module, plan, "rtn")
+        module = copy.deepcopy(self.module)
         runs = [partial(self.task.run, module, part) for part in _parts(self.samples.calibration)]
         steps = Checkpoints(Path(self.wishes.checkpoints), key_of(self.wishes.key, self.wishes.rounding, plan))
         progress = partial(self.progress, "rounding weights to 4 bits")
@@ -199,7 +203,7 @@ class _Compressing:
 
     def _ranked(self, rounded: Rounded, plan: QuantPlan) -> Rounded:
         """With the layers' errors as measured in the answers."""
-        compressed = Compressed(module=self.reference.module, plan=plan, tensors=rounded.tensors, floats=rounded.floats)
+        compressed = Compressed(module=self.module, plan=plan, tensors=rounded.tensors, floats=rounded.floats)
         harm = weight_harm(
             compressed,
             rounded.wider,
@@ -231,7 +235,7 @@ class _Compressing:
 
     def _megabytes(self, needs: FormatNeeds, candidate: Candidate) -> float:
         plan = self._plan(needs, candidate)
-        return estimated_bytes(self.reference.module, plan, group_scale_bytes=needs.group_scale_bytes) / 1e6
+        return estimated_bytes(self.module, plan, group_scale_bytes=needs.group_scale_bytes) / 1e6
 
     def _try(self, needs: FormatNeeds, candidate: Candidate, megabytes: float, search: Search) -> Trial:
         fits = search.max_megabytes is None or megabytes <= search.max_megabytes
@@ -257,7 +261,7 @@ class _Compressing:
         if not self._before:
             self._before = self.task.run(self.reference.module, tokens)
         after = self._before
-        if any(p.bits < 32 for p in compressed.plan.layers.values()):
+        if self.module is not self.reference.module or any(p.bits < 32 for p in compressed.plan.layers.values()):
             with simulated(compressed, self.traced) as module:
                 after = self.task.run(module, tokens, progress=lambda done: progress(done, total))
         judged = Judged(

@@ -8,6 +8,7 @@ from typing import Any
 
 from slm_export import exporters, sources
 from slm_export.exporters.common import ExportRequest
+from slm_export.pruning import stored
 from slm_export.quantization import checkpoints
 from slm_export.quantization import compressed as compression
 from slm_export.quantization.compressed import Compressed
@@ -23,6 +24,7 @@ class ExportJob:
     plan: QuantPlan
     request: ExportRequest
     tensors: str  # the integers, as `prepare` left them
+    pruned: str | None = None  # what it left of a pruned reference
     out: str
 
 
@@ -30,6 +32,8 @@ def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict
     job = from_json(ExportJob, data)
     progress("loading the reference", 0, 1)
     reference = sources.load(job.source, max_length=job.request.max_length)
+    if job.pruned is not None:
+        stored.restore(reference.module, Path(job.pruned))
     rounded = checkpoints.load(Path(job.tensors))
     compression.put_floats(reference.module, rounded.floats)
     compressed = Compressed(module=reference.module, plan=job.plan, tensors=rounded.tensors, floats=rounded.floats)

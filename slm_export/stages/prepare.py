@@ -19,6 +19,9 @@ from slm_export.exporters.common import TRACED_LENGTH, copy_structure, sample_in
 from slm_export.generation import Rules
 from slm_export.outputs import Inputs, Matrices, Outputs, Tokens, save_outputs
 from slm_export.parity.probes import lowering_rows
+from slm_export.pruning.asked import Asked
+from slm_export.pruning.facts import PruningFacts
+from slm_export.pruning.prune import Prunable, find_prunable
 from slm_export.quantization import checkpoints
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.points import trace
@@ -30,8 +33,10 @@ from slm_export.records import from_json, record, to_json, write_json
 from slm_export.sources import Reference, SourceInfo
 from slm_export.sources.tokenizer import write_tokenizer
 from slm_export.stages.compress import Samples, Wishes, compress
+from slm_export.stages.slim import slim
 from slm_export.tasks.encoder import SEGMENTS, takes_segments
 
+PRUNED = "pruned.safetensors"
 Progress = Callable[[str, int, int], None]
 
 
@@ -40,6 +45,7 @@ class PrepareJob:
     source: SourceInfo
     max_length: int
     wishes: Wishes
+    pruning: Asked | None = None
     calibration: CalibrationSet | None
     evaluation: EvaluationSet
     folder: str
@@ -57,6 +63,7 @@ class Prepared:
     calibration: dict[str, Any] | None
     generation: Rules | None = None
     trials: dict[str, tuple[Trial, ...]] = field(default_factory=dict)  # by format, of those that were searched
+    pruning: PruningFacts | None = None  # the pruned model itself is the file PRUNED
 
 
 def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -65,6 +72,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     task = tasks.get(job.source.task)
     progress("loading the reference", 0, 1)
     reference = sources.load(job.source, max_length=job.max_length)
+    prunable = find_prunable(reference.module, task, job.pruning) if job.pruning else None
     tokenizer_files, tokenizer = write_tokenizer(reference, folder, strategy=task.TRUNCATION)
     samples = job.evaluation.samples
     tokens: Sequence[Tokens] = _tokens(task, reference, samples, job.max_length)
@@ -86,9 +94,10 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, inputs.probes))
     )
 
+    module, pruned = _pruned(job, reference, task, prunable, progress)
     names = (*task.INPUTS, *([SEGMENTS] if any(t.token_type_ids for t in tokens) else []))
-    traced = partial(_trace, task, reference.module, names)
-    made = compress(reference, task, job.wishes, _samples(job, reference, task), inputs, traced, progress)
+    traced = partial(_trace, task, module, names)
+    made = compress(reference, module, task, job.wishes, _samples(job, reference, task), inputs, traced, progress)
     progress("answering with the compressed model", 0, 1)
     eager = _Eager(task, inputs, traced)
     for format, compressed in made.compressed.items():
@@ -105,6 +114,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         tokenizer=tokenizer,
         calibration=_calibration_manifest(job, task, reference),
         generation=rules,
+        pruning=pruned,
     )
     result: dict[str, Any] = to_json(prepared)
     return result
@@ -189,6 +199,23 @@ def _samples(job: PrepareJob, reference: Reference, task: ModuleType) -> Samples
         for samples in (job.calibration.samples, job.calibration.tried)
     )
     return Samples(calibration=calibration, tried=tried, tried_targets=job.calibration.tried_targets)
+
+
+def _pruned(
+    job: PrepareJob, reference: Reference, task: ModuleType, prunable: Prunable | None, progress: Progress
+) -> tuple[Any, PruningFacts | None]:
+    """What is to be compressed: the reference's own module, or what pruning leaves of it."""
+    if job.pruning is None or prunable is None:
+        return reference.module, None
+    chosen = job.calibration
+    calibration, texts = (
+        _tokens(task, reference, samples, job.max_length) if samples else []
+        for samples in ((chosen.samples, chosen.healed) if chosen else ((), ()))
+    )
+    path = Path(job.folder) / PRUNED
+    return slim(
+        reference, task, job.pruning, prunable, calibration=calibration, texts=texts, path=path, progress=progress
+    )
 
 
 class _Eager:

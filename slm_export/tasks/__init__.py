@@ -14,6 +14,7 @@ A task's name is Optimum's; behind a slash, where its heads answer differently, 
     retokenize(tokenizer, sample)             -> the ids that tokenizer.json alone gives
     cut(outputs, row, tokens)                 -> the matrix [rows, width] that is the sample's, without padding
     TOLERATED_HARM                            how much of it activations may do before some get a finer granularity
+    TAUGHT_BY                                 how a changed model learns these outputs: one of distillation.LOSSES
     LOSS                                      what an accuracy budget counts: the first of these that was measured
     harm(expected, got)                       -> how far rows [rows, width] lie from what they should be, 0 and up
     answer(matrix, tokens, labels)            -> the answer as JSON holds it
@@ -21,7 +22,8 @@ A task's name is Optimum's; behind a slash, where its heads answer differently, 
     settings(source)                          what an app must know beside the labels, for the manifest
     measure(judged)                           -> Measured
 
-A task of GENERATING has several graphs, which exporters take from seq2seq_graphs.py, and in place of graph and cut
+A task of GENERATING has several graphs, which exporters take from seq2seq_graphs.py, and in place of graph, cut and
+TAUGHT_BY
 
     FAMILIES                                  the model types whose graphs there are
     rules(module, max_length)                 -> generation.Rules

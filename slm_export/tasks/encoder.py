@@ -125,7 +125,7 @@ def run(
             indices = list(same)
             for start in range(0, len(indices), BATCH):
                 part = indices[start : start + BATCH]
-                result = module(**_feed([tokens[i] for i in part]))
+                result = module(**feed([tokens[i] for i in part]))
                 arrays = {name: result[name].float().numpy() for name in outputs}
                 out.update((i, cut(arrays, row, tokens[i])) for row, i in enumerate(part))
                 if progress:
@@ -133,7 +133,7 @@ def run(
     return tuple(out[i] for i in range(len(tokens)))
 
 
-def _feed(batch: Sequence[Tokens]) -> dict[str, Any]:
+def feed(batch: Sequence[Tokens]) -> dict[str, Any]:
     """What the model takes for samples of one length."""
     import torch
 

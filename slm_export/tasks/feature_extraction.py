@@ -19,6 +19,7 @@ SAMPLES = "single text"
 MOST_SAMPLES = None
 TRUNCATION = "longest_first"
 TOLERATED_HARM = 1e-3
+TAUGHT_BY = "vectors"
 LOSS = ("neighbour_agreement",)
 INPUTS = encoder.INPUTS
 OUTPUTS = {"sentence_embedding": ("batch", "width")}

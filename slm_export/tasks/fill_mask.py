@@ -23,6 +23,7 @@ SAMPLES = "masked"
 MOST_SAMPLES = 512  # each is a row over the whole vocabulary
 TRUNCATION = "longest_first"
 TOLERATED_HARM = 1.25e-4
+TAUGHT_BY = "distribution"
 LOSS = ("accuracy_drop", "flip_rate")
 INPUTS = encoder.INPUTS
 OUTPUTS = {"logits": ("batch", "sequence", "vocabulary")}

@@ -14,6 +14,7 @@ from slm_export.tasks import text_classification
 from slm_export.tasks.measured import ClassChange, Judged, Measured
 
 SAMPLES = "label set"
+TAUGHT_BY = "decisions"
 LOSS = ("micro_f1_drop", "flip_rate")
 Flags = npt.NDArray[np.bool_]
 

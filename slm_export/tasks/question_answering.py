@@ -25,6 +25,7 @@ SAMPLES = "question"
 MOST_SAMPLES = None
 TRUNCATION = "only_second"
 TOLERATED_HARM = 1.25e-4
+TAUGHT_BY = "distribution"
 LOSS = ("answer_f1_drop", "flip_rate")
 INPUTS = encoder.INPUTS
 OUTPUTS = {"start_logits": ("batch", "sequence"), "end_logits": ("batch", "sequence")}

@@ -13,6 +13,7 @@ from slm_export.tasks.measured import Judged, Measured
 
 SAMPLES = "score"
 TOLERATED_HARM = 1e-2
+TAUGHT_BY = "values"
 LOSS = ("error_increase", "value_error_mean")
 
 

@@ -18,6 +18,7 @@ SAMPLES = "text"
 MOST_SAMPLES = None
 TRUNCATION = "longest_first"
 TOLERATED_HARM = 1.25e-4
+TAUGHT_BY = "distribution"
 LOSS = ("accuracy_drop", "flip_rate")
 INPUTS = encoder.INPUTS
 OUTPUTS = {"logits": ("batch", "labels")}

@@ -25,6 +25,7 @@ SAMPLES = "words"
 MOST_SAMPLES = None
 TRUNCATION = "longest_first"
 TOLERATED_HARM = 1.25e-4
+TAUGHT_BY = "distribution"
 LOSS = ("span_f1_drop", "flip_rate")
 INPUTS = encoder.INPUTS
 OUTPUTS = {"logits": ("batch", "sequence", "labels")}

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from slm_export.errors import ExportError, UsageError
-from slm_export.parity.budget import Loss, MaxDrop, allowed, loss, parse, tightened
+from slm_export.parity.budget import Loss, MaxDrop, allowed, loss, of_pruned, parse, tightened
 from slm_export.quantization.search import Candidate, Trial, candidates, estimated_bytes, smallest_within
 from slm_export.quantization.trials import TrialStore, key_of
 from slm_export.quantplan import LayerPlan, QuantPlan
@@ -98,6 +98,22 @@ def test_a_budget_joins_the_limits_and_never_loosens_one():
     assert tightened(limits, MaxDrop(amount=0.5, relative=False), lost).bounds == {"accuracy_drop": 0.01}
     near = Loss(metric="neighbour_agreement", drop=0.0, reference=None)
     assert tightened(limits, MaxDrop(amount=0.02, relative=False), near).bounds["neighbour_agreement"] == 0.98
+
+
+def test_the_budget_of_a_pruned_model_stands_in_for_the_limits_on_answers_and_says_so():
+    bounds = {"cosine_mean": 0.99, "accuracy_drop": 0.005, "flip_rate": 0.01, "lowering_max_abs_error": 1e-4}
+    limits = Limits(task="t", scheme="w4", format="onnx", bounds=bounds, why="so")
+    lost = Loss(metric="accuracy_drop", drop=0.0, reference=0.5)
+    made = of_pruned(limits, MaxDrop(amount=0.02, relative=False), lost)
+    assert made.bounds == {"accuracy_drop": 0.02, "lowering_max_abs_error": 1e-4}
+    assert all(said in made.why for said in ("--max-drop", "2%", "cosine_mean >= 0.99", "accuracy_drop <= 0.005"))
+
+
+def test_a_pruned_float_artifact_is_still_bound_to_its_eager_model():
+    limits = Limits(task="t", scheme="fp32", format="onnx", bounds={"max_abs_error": 1e-4, "flip_rate": 0}, why="so")
+    near = Loss(metric="neighbour_agreement", drop=0.0, reference=None)
+    made = of_pruned(limits, MaxDrop(amount=0.1, relative=False), near)
+    assert made.bounds == {"neighbour_agreement": 0.9, "lowering_max_abs_error": 1e-4}
 
 
 def test_trials_are_found_again_and_half_a_line_is_left_out(tmp_path):
