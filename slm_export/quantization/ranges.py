@@ -50,13 +50,13 @@ def find(
     names = {node.name: name for name, node in watched.items()}
     seen = _Extremes(set(_depending(module, names, tokens[0])) - _masked(module, names, tokens[0], pad_id))
     run = _Watched(module, names, seen)
-    task.run(run, tokens)
+    task.run(run, [*tokens, *_shortest(tokens)])
     found = {
         name: SOFTMAX if bits == 8 and name.partition("#")[0].endswith("softmax") else _range(*seen.of[name], bits)
         for name in watched
         if name in seen.of
     }
-    few = list(tokens[:JUDGING])
+    few = [*tokens[:JUDGING], *_shortest(tokens)]
     expected = all_rows(task.run(run, few), fill=IMPOSSIBLE)
     harm = {}
     for done, (name, range_) in enumerate(found.items(), 1):
@@ -64,6 +64,11 @@ def find(
         harm[name] = task.harm(expected, all_rows(task.run(alone, few), fill=IMPOSSIBLE))
         progress(done, len(found))
     return Ranges(found=found, harm=harm)
+
+
+def _shortest(tokens: Sequence[Tokens]) -> list[Tokens]:
+    """A text of one token, which has activations like no other, and which an app will ask some day."""
+    return [Tokens(input_ids=tokens[0].input_ids[:1])]
 
 
 def _quantized(point: str, range_: StaticRange, name: str, x: Any) -> Any:
