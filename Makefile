@@ -18,6 +18,7 @@ docs:
 
 bench:
 	$(PYTHON) benchmarks/encoder.py
+	$(PYTHON) benchmarks/schemes.py
 	$(PYTHON) benchmarks/pruning.py
 	$(PYTHON) benchmarks/palettes.py
 
