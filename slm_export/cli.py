@@ -11,7 +11,7 @@ import click
 
 import slm_export
 from slm_export.errors import INTERRUPTED, SlmExportError
-from slm_export.names import AUTO, FORMATS, IMPORTANCES, RANKINGS, ROUNDINGS, SCHEMES, TASKS
+from slm_export.names import AUTO, EFFORTS, FORMATS, IMPORTANCES, RANKINGS, ROUNDINGS, SCHEMES, TASKS
 
 FORMAT = click.Choice(FORMATS)
 
@@ -84,6 +84,12 @@ EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
     ),
     click.option(
         "--int8-by", type=click.Choice(list(RANKINGS)), help="How it is told which those are.  [default: hessian]"
+    ),
+    click.option(
+        "--effort",
+        type=click.Choice(list(EFFORTS)),
+        help="high: after rounding to 4 bits, scales and norms learn from the float model, for minutes.  "
+        "[default: default]",
     ),
     click.option(
         "--prune",

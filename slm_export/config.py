@@ -20,7 +20,7 @@ UNROLLED_LENGTH = 64  # tokens an LSTM or GRU is unrolled for, where nobody says
 SETTINGS: dict[str, type] = {
     "model": str, "weights": str, "base": str, "task": str, "target": str, "calibration": str, "eval": str,
     "output": str, "name": str, "format": list, "scheme": str, "max-length": int, "batch": int, "seed": int,
-    "max-drop": str, "max-size": str, "rounding": str, "int8-share": float, "int8-by": str,
+    "max-drop": str, "max-size": str, "rounding": str, "int8-share": float, "int8-by": str, "effort": str,
     "prune": str, "prune-by": str, "heal": int,
     "calibration-samples": int, "text-column": str, "label-column": str, "pair-column": str, "slice-column": str,
     "allow-overlap": bool, "revision": str, "json": bool, "junit": str, "report": str,

@@ -25,6 +25,11 @@ ROUNDINGS = {  # of 4-bit weights
     "awq+gptq": "inputs scaled where that changes no answer, then each column's error made up for by the next ones",
 }
 
+EFFORTS = {  # for 4-bit weights
+    "default": "rounding alone",
+    "high": "then scales and norms learn from the float model on the calibration file; the integers stay",
+}
+
 RANKINGS = {  # of 4-bit layers, by what 8 bits would mend
     "hessian": "the error that 4 bits make in a layer's outputs, for each weight; known from the rounding",
     "harm": "what giving the layer 8 bits does to the answers, measured: one run of the calibration set a layer",

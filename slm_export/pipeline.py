@@ -104,6 +104,7 @@ class _Run:
                 rounding=self.plan.quantizing.rounding,
                 int8_share=self.plan.quantizing.int8_share,
                 int8_by=self.plan.quantizing.int8_by,
+                effort=self.plan.quantizing.effort,
                 checkpoints=str(self.checkpoints),
                 key=self.key(),
                 search=self.search() if any(c.scheme == AUTO for c in chosen) else None,

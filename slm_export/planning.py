@@ -75,7 +75,7 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     unrolling = _unrolling(choices, source)
     shape, resolved = config.shapes(settings, profile, source.max_positions, unrolled=bool(unrolling))
     chosen, judge = calibration.load(_data_options(settings, source), source.labels)
-    wanted, found = quantizing.resolve(settings, choices, chosen, aim)
+    wanted, found = quantizing.resolve(settings, choices, chosen, aim, source.task)
     less, found_less = pruning_flags.resolve(settings, wanted_less, chosen)
     return RunPlan(
         settings={**settings, **resolved, **found, **found_less},
@@ -132,7 +132,7 @@ def _data_options(settings: Mapping[str, Setting], source: SourceInfo) -> calibr
         slice_column=_value(settings, "slice-column"),
         size=settings["calibration-samples"].value,
         tried=quantizing.tried(settings),
-        healed=pruning_flags.healed(settings),
+        taught=max(pruning_flags.healed(settings), quantizing.taught(settings)),
         seed=settings["seed"].value,
         allow_overlap=settings["allow-overlap"].value,
     )

@@ -93,9 +93,9 @@ def notes(wanted: Asked | None, chosen: CalibrationSet | None, max_drop: MaxDrop
         return
     if chosen and wanted.passes:
         yield (
-            f"healing learns from {len(chosen.healed)} of {chosen.rows} rows of {chosen.file}, "
+            f"healing learns from {len(chosen.taught)} of {chosen.rows} rows of {chosen.file}, "
             f"{wanted.passes} times over"
-            + ("; more texts like the app's heal more" if len(chosen.healed) < HEALED else "")
+            + ("; more texts like the app's heal more" if len(chosen.taught) < HEALED else "")
         )
     else:
         yield "the pruned model is not healed" + ("" if chosen else ": there is no --calibration to learn from")

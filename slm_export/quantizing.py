@@ -9,12 +9,13 @@ from slm_export import tasks
 from slm_export.calibration import CalibrationSet
 from slm_export.config import Choice, Setting
 from slm_export.errors import InputError, UsageError, nearest
-from slm_export.names import AUTO, RANKINGS, ROUNDINGS
+from slm_export.names import AUTO, EFFORTS, RANKINGS, ROUNDINGS
 from slm_export.parity import budget
 from slm_export.parity.budget import MaxDrop
 from slm_export.quantization.schemes import NEEDS_CALIBRATION, SCHEMES
 from slm_export.records import record
 
+TAUGHT = 2048  # rows of the calibration file that --effort high teaches, at most
 TRIED = 1000  # rows of the calibration file that trials of a search are judged by, at most
 
 
@@ -31,6 +32,7 @@ class Quantizing:
     rounding: str  # of 4-bit weights
     int8_share: float  # of 4-bit weights that get 8 bits after all
     int8_by: str  # how it is told which
+    effort: str
     goal: Goal
 
 
@@ -52,8 +54,13 @@ def tried(settings: Mapping[str, Setting]) -> int:
     return TRIED if searches and "max-drop" in settings else 0
 
 
+def taught(settings: Mapping[str, Setting]) -> int:
+    """How many calibration rows `--effort high` learns from."""
+    return TAUGHT if "effort" in settings and settings["effort"].value == "high" else 0
+
+
 def resolve(
-    settings: Mapping[str, Setting], choices: Sequence[Choice], chosen: CalibrationSet | None, aim: Goal
+    settings: Mapping[str, Setting], choices: Sequence[Choice], chosen: CalibrationSet | None, aim: Goal, task: str
 ) -> tuple[Quantizing, dict[str, Setting]]:
     """And the settings that were found for want of a flag.
 
@@ -65,6 +72,7 @@ def resolve(
         rounding=rounding.value,
         int8_share=_int8_share(settings, choices),
         int8_by=_int8_by(settings, chosen),
+        effort=_effort(settings, choices, chosen, task),
         goal=aim,
     )
     return quantizing, {"rounding": rounding} if has_4_bits(choices) else {}
@@ -173,4 +181,25 @@ def _int8_by(settings: Mapping[str, Setting], chosen: CalibrationSet | None) -> 
         raise UsageError(f"unknown ranking {asked.value!r}", where=asked.origin, why=nearest(asked.value, RANKINGS))
     if asked.value == "harm" and chosen is None:
         raise UsageError("--int8-by harm needs a calibration set to measure with", next_step="give --calibration")
+    return str(asked.value)
+
+
+def _effort(
+    settings: Mapping[str, Setting], choices: Sequence[Choice], chosen: CalibrationSet | None, task: str
+) -> str:
+    asked = settings.get("effort")
+    if asked is None:
+        return "default"
+    if asked.value not in EFFORTS:
+        raise UsageError(f"unknown effort {asked.value!r}", where=asked.origin, why=nearest(asked.value, EFFORTS))
+    if asked.value == "high" and not has_4_bits(choices):
+        raise UsageError(
+            "--effort high means nothing here: no format gets 4-bit weights",
+            where=asked.origin,
+            next_step="add --scheme w4a8-dynamic",
+        )
+    if asked.value == "high" and task in tasks.GENERATING:
+        raise UsageError(f"--effort high does not know {task} yet", where=asked.origin)
+    if asked.value == "high" and chosen is None:
+        raise UsageError("--effort high needs a calibration set to learn from", next_step="give --calibration")
     return str(asked.value)

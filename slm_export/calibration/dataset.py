@@ -33,9 +33,7 @@ class CalibrationSet:
     samples: tuple[Sample, ...]
     tried: tuple[Sample, ...] = ()  # rows of the same file that trials of a search are judged by
     tried_targets: Targets | None = None
-    healed: tuple[
-        Sample, ...
-    ] = ()  # rows of the same file that a pruned model learns from, calibration samples among them
+    taught: tuple[Sample, ...] = ()  # rows of the same file that distillation teaches, calibration samples among them
 
 
 @record
@@ -63,7 +61,7 @@ class DataOptions:
     most: int | None = None  # samples that judge; None: every row
     size: int = 128
     tried: int = 0  # rows to hold out for a search
-    healed: int = 0  # rows for a pruned model to learn from, at most
+    taught: int = 0  # rows for distillation, at most
     seed: int = 0
     allow_overlap: bool = False
 
@@ -116,7 +114,7 @@ def _choose(data: DataFile, judge: EvaluationSet, options: DataOptions, labels: 
         )
     chosen = stratified(usable, size=options.size, seed=options.seed)
     made = _with_tried(_calibration_set(data, chosen, leaked, options), usable, labels, options)
-    return _with_healed(made, usable, options)
+    return _with_taught(made, usable, options)
 
 
 def _with_tried(
@@ -137,13 +135,13 @@ def _with_tried(
     return replace(chosen, tried=tried, tried_targets=targets(tried, labels, file=chosen.file))
 
 
-def _with_healed(chosen: CalibrationSet, usable: Sequence[Sample], options: DataOptions) -> CalibrationSet:
-    """With rows to heal a pruned model with: none that judge a search's trials."""
-    if not options.healed:
+def _with_taught(chosen: CalibrationSet, usable: Sequence[Sample], options: DataOptions) -> CalibrationSet:
+    """With rows for distillation: none that judge a search's trials."""
+    if not options.taught:
         return chosen
     judging = {s.line for s in (*chosen.tried, *overlap(usable, chosen.tried))}
     left = [s for s in usable if s.line not in judging]
-    return replace(chosen, healed=tuple(stratified(left, size=options.healed, seed=options.seed)))
+    return replace(chosen, taught=tuple(stratified(left, size=options.taught, seed=options.seed)))
 
 
 def _evaluation_set(
@@ -173,7 +171,7 @@ def _held_out(data: DataFile, options: DataOptions, labels: Sequence[str]) -> tu
     judging = {s.line for s in (*judge.samples, *overlap(data.samples, judge.samples))}
     unjudged = [s for s in data.samples if s.line not in judging]
     made = _with_tried(_calibration_set(data, chosen, [], options), unjudged, labels, options)
-    return _with_healed(made, unjudged, options), judge
+    return _with_taught(made, unjudged, options), judge
 
 
 def _calibration_set(
@@ -210,7 +208,7 @@ def manifest(data: CalibrationSet, token_counts: Sequence[int], *, max_length: i
         "samples": len(data.samples),
         "samples_sha256": hashlib.sha256(texts.encode()).hexdigest(),
         "row_ids": [s.line for s in data.samples],
-        **({"healing_row_ids": [s.line for s in data.healed]} if data.healed else {}),
+        **({"distillation_row_ids": [s.line for s in data.taught]} if data.taught else {}),
         "overlap_with_evaluation": {"row_ids": to_json(data.overlap_lines), "used": data.overlap_used},
         "label_histogram": dict(sorted(labels.items())),
         "length_histogram": length_histogram(token_counts),

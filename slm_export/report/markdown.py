@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from slm_export.distillation import Distilled
 from slm_export.names import METRICS, SCHEMES
 from slm_export.parity.judge import show
 from slm_export.parity.report import ParityReport
+from slm_export.quantization.schemes import SCHEMES as SCHEMES_OF
 from slm_export.quantization.search import Trial
 from slm_export.quantplan import QuantPlan
 from slm_export.report.pruning import pruning_lines
@@ -92,12 +94,22 @@ def _artifacts(result: RunResult, prepared: Prepared) -> Iterator[str]:
         yield ""
         if done.format in prepared.trials:
             yield from _searched(prepared.trials[done.format])
+        if prepared.tuning and SCHEMES_OF[done.scheme].bits == 4:
+            yield from _tuned(prepared.tuning)
         if done.error:
             yield from ("```", str(done.error), "```", "")
         if done.artifact:
             yield from _made(done)
         if done.report and done.report.numbers:
             yield from _measured(done.report)
+
+
+def _tuned(went: Distilled) -> Iterator[str]:
+    yield (
+        f"Scales and norms tuned in {went.steps} steps on {went.samples} texts; distillation loss on {went.judged} "
+        f"others: {went.before:.4g} before, {went.after:.4g} after."
+    )
+    yield ""
 
 
 def _made(done: FormatResult) -> Iterator[str]:

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from slm_export.calibration.labels import Targets
+from slm_export.distillation import Distilled
 from slm_export.names import AUTO
 from slm_export.outputs import Inputs, Matrices, Tokens
 from slm_export.parity.budget import Loss, MaxDrop, allowed, loss
@@ -27,6 +28,7 @@ from slm_export.quantization.search import Candidate, Trial, candidates, estimat
 from slm_export.quantization.sensitivity import activation_harm, weight_harm
 from slm_export.quantization.simulated import simulated
 from slm_export.quantization.trials import TrialStore, key_of
+from slm_export.quantization.tuning import tune
 from slm_export.quantplan import QuantPlan
 from slm_export.records import record
 from slm_export.sources import Reference
@@ -62,6 +64,7 @@ class Wishes:
     rounding: str  # of 4-bit weights
     int8_share: float  # of 4-bit weights that get 8 bits after all
     int8_by: str  # of names.RANKINGS: how it is told which
+    effort: str  # of names.EFFORTS
     checkpoints: str  # where finished blocks of a rounding are kept
     key: str  # of the model, the data and everything else that is the same all through a run
     search: Search | None
@@ -69,9 +72,11 @@ class Wishes:
 
 @record
 class Samples:
-    """Token ids of the calibration set, and those that trials of a search are judged by."""
+    """Token ids of the calibration set, those that distillation teaches, and those that trials of a search are judged
+    by."""
 
     calibration: tuple[Tokens, ...]
+    taught: tuple[Tokens, ...] = ()
     tried: tuple[Tokens, ...] = ()
     tried_targets: Targets | None = None
 
@@ -82,6 +87,7 @@ class Made:
 
     compressed: dict[str, Compressed]
     trials: dict[str, tuple[Trial, ...]]
+    tuning: Distilled | None
 
 
 def compress(
@@ -111,7 +117,7 @@ def compress(
             made[format] = work.make(needs, Candidate(scheme=found.scheme, int8_share=found.int8_share))
         else:
             made[format] = work.make(needs, Candidate(scheme=needs.scheme, int8_share=wishes.int8_share))
-    return Made(compressed=made, trials=trials)
+    return Made(compressed=made, trials=trials, tuning=work.tuning)
 
 
 class _Compressing:
@@ -132,6 +138,7 @@ class _Compressing:
         self.layers = self._layers(inputs)
         self._rounded: dict[int, Rounded] = {}
         self._before: Matrices = ()
+        self.tuning: Distilled | None = None
         self._ranges: dict[int, Ranges] = {}
 
     def _layers(self, inputs: Inputs) -> dict[str, schemes.Layer]:
@@ -199,7 +206,20 @@ class _Compressing:
         steps = Checkpoints(Path(self.wishes.checkpoints), key_of(self.wishes.key, self.wishes.rounding, plan))
         progress = partial(self.progress, "rounding weights to 4 bits")
         rounded = round_weights(module, plan, self.wishes.rounding, runs, progress, steps)
+        if self.wishes.effort == "high":
+            rounded = self._tuned(rounded)
         return self._ranked(rounded, plan) if self.wishes.int8_by == "harm" else rounded
+
+    def _tuned(self, rounded: Rounded) -> Rounded:
+        rounded, self.tuning = tune(
+            self.module,
+            self.reference.module,
+            rounded,
+            self.task,
+            self.samples.taught,
+            progress=partial(self.progress, "tuning scales and norms by distillation"),
+        )
+        return rounded
 
     def _ranked(self, rounded: Rounded, plan: QuantPlan) -> Rounded:
         """With the layers' errors as measured in the answers."""
@@ -223,7 +243,7 @@ class _Compressing:
         store = TrialStore(Path(search.store))
 
         def tried(candidate: Candidate) -> Trial:
-            wishes = (self.wishes.key, search.max_drop, search.max_megabytes, self.wishes.rounding)
+            wishes = (self.wishes.key, search.max_drop, search.max_megabytes, self.wishes.rounding, self.wishes.effort)
             key = key_of(*wishes, needs, self._plan(needs, candidate))
             trial = store.get(key)
             if trial is None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from slm_export import calibration, sources, tasks
 from slm_export.calibration import CalibrationSet, EvaluationSet, Sample
+from slm_export.distillation import Distilled
 from slm_export.errors import InputError
 from slm_export.exporters.common import TRACED_LENGTH, copy_structure, sample_inputs
 from slm_export.generation import Rules
@@ -62,6 +63,7 @@ class Prepared:
     tokenizer: dict[str, Any]
     calibration: dict[str, Any] | None
     generation: Rules | None = None
+    tuning: Distilled | None = None  # of 4-bit scales, where --effort asks for it
     trials: dict[str, tuple[Trial, ...]] = field(default_factory=dict)  # by format, of those that were searched
     pruning: PruningFacts | None = None  # the pruned model itself is the file PRUNED
 
@@ -108,6 +110,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     prepared = Prepared(
         plans={format: compressed.plan for format, compressed in made.compressed.items()},
         trials=made.trials,
+        tuning=made.tuning,
         inputs=names,
         pad_id=reference.pad_id,
         tokenizer_files=tokenizer_files,
@@ -194,11 +197,12 @@ def _run(task: ModuleType, module: Any, tokens: Sequence[Tokens], progress: Prog
 def _samples(job: PrepareJob, reference: Reference, task: ModuleType) -> Samples:
     if job.calibration is None:
         return Samples(calibration=())
-    calibration, tried = (
+    taught = job.calibration.taught if job.wishes.effort == "high" else ()
+    calibration, tried, lessons = (
         tuple(_tokens(task, reference, samples, job.max_length)) if samples else ()
-        for samples in (job.calibration.samples, job.calibration.tried)
+        for samples in (job.calibration.samples, job.calibration.tried, taught)
     )
-    return Samples(calibration=calibration, tried=tried, tried_targets=job.calibration.tried_targets)
+    return Samples(calibration=calibration, taught=lessons, tried=tried, tried_targets=job.calibration.tried_targets)
 
 
 def _pruned(
@@ -210,7 +214,7 @@ def _pruned(
     chosen = job.calibration
     calibration, texts = (
         _tokens(task, reference, samples, job.max_length) if samples else []
-        for samples in ((chosen.samples, chosen.healed) if chosen else ((), ()))
+        for samples in ((chosen.samples, chosen.taught) if chosen else ((), ()))
     )
     path = Path(job.folder) / PRUNED
     return slim(

@@ -111,12 +111,24 @@ def test_a_file_over_the_size_asked_for_is_left_out(tiny, cli):
         (["--max-size", "25"], "--max-size '25' is no size"),
         (["--scheme", "fp32", "--int8-share", 0.5], "no format gets 4-bit weights"),
         (["--scheme", "auto", "--max-drop", "1%", "--int8-share", 0.5], "which finds the share itself"),
+        (["--scheme", "fp32", "--effort", "high"], "--effort high means nothing here"),
         (["--scheme", "auto", "--max-drop", "1%", "--calibration-samples", 50], "rows to judge trials by"),
     ],
 )
 def test_what_cannot_be_searched_is_told_before_work(tiny, cli, flags, said):
     done = cli(*tiny_args(tiny, "dist", "--format", "onnx", *flags))
     assert done.returncode == 2 and said in done.stderr and not (cli.folder / "dist").exists()
+
+
+def test_scales_are_tuned_on_demand_and_the_files_hold_them(banking, cli):
+    seen, unseen = banking
+    flags = ("--scheme", "w4a8-dynamic", "--effort", "high", "--format", "tflite", "-o", "dist")
+    cli.ok(*banking_args(seen, unseen, *flags))
+    bundle = cli.folder / "dist/banking-intents-linux-x86_64"
+    assert "Scales and norms tuned in " in (bundle / "report.md").read_text()
+    artifacts = read_json(bundle / "manifest.json")["artifacts"]
+    assert [a["format"] for a in artifacts] == ["onnx", "tflite"]
+    assert all(a["verdict"] == "pass" for a in artifacts), "integers and scales were read back equal"
 
 
 def test_rounding_by_calibration_needs_some(tiny, cli):

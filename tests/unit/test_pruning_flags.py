@@ -27,7 +27,7 @@ def texts(count):
     samples = tuple(Sample(line=i, text=f"text {i}") for i in range(count))
     return CalibrationSet(
         file="c.csv", sha256="", rows=count, seed=0, overlap_lines=(), overlap_used=False, samples=samples,
-        healed=samples,
+        taught=samples,
     )  # fmt: skip
 
 

@@ -92,10 +92,10 @@ def test_without_evaluation_file_rows_are_held_out_and_never_shared(tmp_path):
 @pytest.mark.parametrize("judged", [None, [(f"text {i}", "a") for i in range(10)]])
 def test_healing_learns_from_no_row_that_judges(tmp_path, judged):
     rows = [(f"text {i}", LABELS[i % 3]) for i in range(700)] + [("TEXT 2", "c"), ("Text 50", "b")]
-    chosen, judge = load(options(tmp_path, rows, judged, size=20, tried=40, healed=60), LABELS)
-    assert len(chosen.healed) == 60 and len(chosen.tried) == 40 and len(judge.samples) == (10 if judged else 512)
-    assert not overlap(chosen.healed, judge.samples) and not overlap(chosen.healed, chosen.tried)
-    assert dataset.manifest(chosen, [3], max_length=8)["healing_row_ids"] == [s.line for s in chosen.healed]
+    chosen, judge = load(options(tmp_path, rows, judged, size=20, tried=40, taught=60), LABELS)
+    assert len(chosen.taught) == 60 and len(chosen.tried) == 40 and len(judge.samples) == (10 if judged else 512)
+    assert not overlap(chosen.taught, judge.samples) and not overlap(chosen.taught, chosen.tried)
+    assert dataset.manifest(chosen, [3], max_length=8)["distillation_row_ids"] == [s.line for s in chosen.taught]
 
 
 def test_no_file_at_all_is_refused():
