@@ -25,8 +25,8 @@ from slm_export.exporters.common import (
     sample_inputs,
     static_graph,
 )
+from slm_export.exporters.executorch_weights import carry
 from slm_export.quantization.compressed import Compressed, with_weights
-from slm_export.quantization.weights import QuantizedTensor
 
 ACTIVATIONS = ("per-token",)
 GROUP_SCALE_BYTES = 2  # bfloat16
@@ -78,36 +78,6 @@ def _checked(path: Path, compressed: Compressed, request: ExportRequest, *, root
     where = path.relative_to(root).as_posix()
     parts = seq2seq.fixed_parts(shape, where, vocabulary, integer="int64", text="sequence")
     return seq2seq.checked_artifact(parts, compressed, request, format="executorch", root=root, scheme=scheme)
-
-
-def carry(tensor: QuantizedTensor | None, layer: Any) -> None:
-    """Put the integers into a Linear or Embedding, in place."""
-    import torch
-
-    if isinstance(layer, torch.nn.Embedding):
-        layer.padding_idx = None  # to_executorch lacks a kernel for a quantized lookup with one
-    if tensor is not None:
-        weight = _integers(tensor, dynamic=isinstance(layer, torch.nn.Linear))
-        layer.weight = torch.nn.Parameter(weight, requires_grad=False)
-
-
-def _integers(tensor: QuantizedTensor, *, dynamic: bool) -> Any:
-    import torch
-    from torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor import (
-        IntxUnpackedToInt8Tensor,
-        IntxUnpackedToInt8TensorActivationQuantization,
-    )
-
-    scales = tensor.scales.reshape(len(tensor.ints), -1).contiguous()
-    return IntxUnpackedToInt8Tensor(
-        qdata=tensor.ints,
-        scale=scales,
-        zero_point=torch.zeros_like(scales, dtype=torch.int8),
-        target_dtype=torch.int4 if tensor.bits == 4 else torch.int8,
-        block_size=(1, tensor.group or tensor.ints.shape[1]),
-        dtype=torch.float32,
-        activation_quantization=IntxUnpackedToInt8TensorActivationQuantization.INT8_ASYM_PER_TOKEN if dynamic else None,
-    )
 
 
 def _write(module: Any, request: ExportRequest, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from slm_export.exporters.decomposed import OPERATORS, ChannelScales, Dequantize, Quantize
-from slm_export.exporters.executorch import carry
+from slm_export.exporters.executorch_weights import carry
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.points import Forms
 from slm_export.quantization.weights import QuantizedTensor
