@@ -16,6 +16,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 IMPOSSIBLE = -1e9  # a logit whose probability is 0: fills rows that are narrower than others
 Doubles = npt.NDArray[np.float64]
+RESAMPLES = 2000
 
 
 def _pair(reference: Array, got: Array) -> tuple[Doubles, Doubles, npt.NDArray[np.bool_]]:
@@ -102,6 +103,29 @@ def drop_interval(
     center = (lost - won) / n
     half = z * math.sqrt(lost + won - (lost - won) ** 2 / n) / n
     return center - half, center + half
+
+
+def ratio_drop_interval(before: Doubles, after: Doubles, *, share: float = 0.95) -> tuple[float, float]:
+    """Interval of a ratio of sums over samples, before minus after, of the same samples; 95 % by default.
+
+    `before` and `after` are [samples, 2]: each sample's part of the numerator and of the denominator; of an F1, twice
+    the hits, and what was found plus what was there. Percentiles of a paired bootstrap (Efron and Tibshirani 1993, chapter
+    13) of 2,000 resamples with a fixed seed. Fewer than two samples give (-1, 1); 0 / 0 counts as 0.
+    """
+    if before.shape != after.shape or before.ndim != 2 or before.shape[1] != 2:
+        raise ValueError(f"shapes differ, or are not [samples, 2]: {before.shape} and {after.shape}")
+    if len(before) < 2:
+        return -1.0, 1.0
+    chance, drops = np.random.default_rng(0), []
+    for _ in range(RESAMPLES):
+        times = np.bincount(chance.integers(0, len(before), len(before)), minlength=len(before))
+        drops.append(_ratio(times @ before) - _ratio(times @ after))
+    low, high = np.quantile(drops, [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
+
+
+def _ratio(sums: Doubles) -> float:
+    return float(sums[0] / sums[1]) if sums[1] else 0.0
 
 
 def accuracy(labels: npt.NDArray[np.int64], answers: npt.NDArray[np.int64]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slm_export.metrics import f1, flips, kl_divergence, wilson_interval
+from slm_export.metrics import f1, flips, kl_divergence, ratio_drop_interval, wilson_interval
 from slm_export.outputs import Array, Tokens, all_rows
 from slm_export.tasks import text_classification
 from slm_export.tasks.measured import ClassChange, Judged, Measured
@@ -55,7 +55,13 @@ def measure(judged: Judged) -> Measured:
         values["micro_f1_reference"] = f1(truth, before)
         values["micro_f1"] = f1(truth, after)
         values["micro_f1_drop"] = values["micro_f1_reference"] - values["micro_f1"]
+        intervals["micro_f1_drop"] = ratio_drop_interval(_counts(truth, before), _counts(truth, after))
     return Measured(answers=values, intervals=intervals, classes=_by_label(judged.labels, truth, before, after))
+
+
+def _counts(truth: Flags, answers: Flags) -> npt.NDArray[np.float64]:
+    """Of each text twice the labels that are right, and those given plus those there: the parts of the F1."""
+    return np.stack([2 * (truth & answers).sum(1), truth.sum(1) + answers.sum(1)], axis=1).astype(np.float64)
 
 
 def _by_label(labels: Sequence[str], truth: Flags, before: Flags, after: Flags) -> dict[str, ClassChange]:

@@ -10,9 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from slm_export.errors import InputError
-from slm_export.metrics import flips, kl_divergence, wilson_interval
+from slm_export.metrics import flips, kl_divergence, ratio_drop_interval, wilson_interval
 from slm_export.outputs import Array, Matrices, Tokens
 from slm_export.tasks import encoder
 from slm_export.tasks.measured import Judged, Measured, lead
@@ -116,9 +117,10 @@ def measure(judged: Judged) -> Measured:
     intervals: dict[str, tuple[float, ...]] = {"flip_rate": wilson_interval(changed, len(before))}
     if judged.targets is not None:
         for name, score in (("exact_match", exact_match), ("answer_f1", word_f1)):
-            values[f"{name}_reference"] = _score(score, judged.before, judged)
-            values[name] = _score(score, judged.after, judged)
+            scores = [_scores(score, matrices, judged) for matrices in (judged.before, judged.after)]
+            values[f"{name}_reference"], values[name] = (float(np.mean(s)) for s in scores)
         values["answer_f1_drop"] = values["answer_f1_reference"] - values["answer_f1"]
+        intervals["answer_f1_drop"] = ratio_drop_interval(*(np.stack([s, np.ones_like(s)], 1) for s in scores))
     return Measured(answers=values, intervals=intervals, classes={})
 
 
@@ -126,12 +128,12 @@ def _spans(matrices: Matrices, judged: Judged) -> list[tuple[int, int] | None]:
     return [best_span(m, t) for m, t in zip(matrices, judged.tokens, strict=True)]
 
 
-def _score(score: Any, matrices: Matrices, judged: Judged) -> float:
-    """Mean over questions of the best score against any of the right answers; an empty answer where there is none."""
+def _scores(score: Any, matrices: Matrices, judged: Judged) -> npt.NDArray[np.float64]:
+    """Each question's best score against any of the right answers; an empty answer where there is none."""
     assert judged.targets is not None
     texts = [(answer(m, t, ()) or {"text": ""})["text"] for m, t in zip(matrices, judged.tokens, strict=True)]
     best = [max(score(text, str(g)) for g in gold or ("",)) for text, gold in zip(texts, judged.targets, strict=True)]
-    return float(np.mean(best))
+    return np.array(best, np.float64)
 
 
 def normalized(text: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from slm_export.metrics import ratio_drop_interval
 from slm_export.outputs import Array, Tokens, all_rows
 from slm_export.tasks import text_classification
 from slm_export.tasks.measured import Judged, Measured
@@ -45,13 +46,16 @@ def measure(judged: Judged) -> Measured:
     before, after = all_rows(judged.before)[:, 0], all_rows(judged.after)[:, 0]
     spread = _spread(before)
     values = {"value_error_mean": float(np.abs(after - before).mean()) / spread}
+    intervals: dict[str, tuple[float, ...]] = {}
     if judged.targets is not None:
         truth = np.array([t[0] for t in judged.targets], np.float32)
         values["mean_absolute_error_reference"] = float(np.abs(before - truth).mean())
         values["mean_absolute_error"] = float(np.abs(after - truth).mean())
         increase = values["mean_absolute_error"] - values["mean_absolute_error_reference"]
         values["error_increase"] = increase / spread
-    return Measured(answers=values, intervals={}, classes={})
+        errors = [np.abs(x - truth).astype(np.float64) for x in (after, before)]
+        intervals["error_increase"] = ratio_drop_interval(*(np.stack([e, np.full_like(e, spread)], 1) for e in errors))
+    return Measured(answers=values, intervals=intervals, classes={})
 
 
 def __getattr__(name: str) -> Any:

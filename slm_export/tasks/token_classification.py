@@ -11,8 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from slm_export.metrics import flips, kl_divergence, wilson_interval
+from slm_export.metrics import flips, kl_divergence, ratio_drop_interval, wilson_interval
 from slm_export.outputs import Array, Matrices, Tokens, all_rows
 from slm_export.tasks import encoder
 from slm_export.tasks.measured import Judged, Measured, best, by_class, lead
@@ -102,6 +103,8 @@ def measure(judged: Judged) -> Measured:
     values["span_f1_reference"] = _span_f1(truth, judged.before, judged)
     values["span_f1"] = _span_f1(truth, judged.after, judged)
     values["span_f1_drop"] = values["span_f1_reference"] - values["span_f1"]
+    counts = [_counts(truth, outputs, judged) for outputs in (judged.before, judged.after)]
+    intervals["span_f1_drop"] = ratio_drop_interval(*counts)
     seen = [
         tag
         for tags, tokens in zip(judged.targets, judged.tokens, strict=True)
@@ -115,5 +118,19 @@ def measure(judged: Judged) -> Measured:
 def _span_f1(truth: list[list[str]], outputs: Matrices, judged: Judged) -> float:
     from seqeval.metrics import f1_score
 
-    tagged = [answer(m, t, judged.labels) for m, t in zip(outputs, judged.tokens, strict=True)]
-    return float(f1_score(truth, tagged, zero_division=0))
+    return float(f1_score(truth, _tagged(outputs, judged), zero_division=0))
+
+
+def _counts(truth: list[list[str]], outputs: Matrices, judged: Judged) -> npt.NDArray[np.float64]:
+    """Of each sentence twice the entities found right, and those found plus those there: the parts of the F1."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    pairs = [
+        (set(get_entities(true)), set(get_entities(got)))
+        for true, got in zip(truth, _tagged(outputs, judged), strict=True)
+    ]
+    return np.array([[2 * len(true & got), len(true) + len(got)] for true, got in pairs], np.float64)
+
+
+def _tagged(outputs: Matrices, judged: Judged) -> list[list[str]]:
+    return [answer(m, t, judged.labels) for m, t in zip(outputs, judged.tokens, strict=True)]

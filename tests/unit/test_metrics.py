@@ -84,6 +84,33 @@ def test_wilson_interval_of_known_rates():
     assert metrics.wilson_interval(7, 7)[1] == 1.0
 
 
+def test_the_interval_of_a_drop_of_f1_covers_it_and_knows_what_did_not_change():
+    chance = np.random.default_rng(1)
+    before = np.stack([2.0 * chance.integers(0, 3, 300), chance.integers(4, 7, 300)], axis=1)
+    after = before.copy()
+    assert metrics.ratio_drop_interval(before, after) == (0.0, 0.0), "the same samples, so the same resamples"
+    after[:20, 0] = 0
+    drop = before[:, 0].sum() / before[:, 1].sum() - after[:, 0].sum() / after[:, 1].sum()
+    low, high = metrics.ratio_drop_interval(before, after)
+    assert 0 < low < drop < high < 3 * drop
+    assert (low, high) == metrics.ratio_drop_interval(before, after), "the same each time"
+    few = metrics.ratio_drop_interval(before[:60], after[:60])
+    assert few[1] - few[0] > high - low
+    assert metrics.ratio_drop_interval(before[:1], after[:1]) == (-1.0, 1.0)
+    assert metrics.ratio_drop_interval(np.zeros((9, 2)), np.zeros((9, 2))) == (0.0, 0.0), "nothing there or found"
+    with pytest.raises(ValueError, match="shapes differ"):
+        metrics.ratio_drop_interval(before, after[:5])
+
+
+def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
+    chance = np.random.default_rng(2)
+    scores = chance.normal(0.5, 0.1, (2, 2000))
+    low, high = metrics.ratio_drop_interval(*(np.stack([s, np.ones_like(s)], 1) for s in scores))
+    half = 1.96 * (scores[0] - scores[1]).std() / np.sqrt(2000)
+    middle = scores[0].mean() - scores[1].mean()
+    assert (low, high) == pytest.approx((middle - half, middle + half), abs=0.1 * half)
+
+
 def test_accuracy():
     assert metrics.accuracy(np.array([1, 2, 3, 4]), np.array([1, 2, 0, -1])) == 0.5
     with pytest.raises(ValueError, match="cannot score"):
