@@ -109,8 +109,8 @@ def ratio_drop_interval(before: Doubles, after: Doubles, *, share: float = 0.95)
     """Interval of a ratio of sums over samples, before minus after, of the same samples; 95 % by default.
 
     `before` and `after` are [samples, 2]: each sample's part of the numerator and of the denominator; of an F1, twice
-    the hits, and what was found plus what was there. Percentiles of a paired bootstrap (Efron and Tibshirani 1993, chapter
-    13) of 2,000 resamples with a fixed seed. Fewer than two samples give (-1, 1); 0 / 0 counts as 0.
+    the hits, and what was found plus what was there. Percentiles of a paired bootstrap (Efron and Tibshirani 1993,
+    chapter 13) of 2,000 resamples with a fixed seed. Fewer than two samples give (-1, 1); 0 / 0 counts as 0.
     """
     if before.shape != after.shape or before.ndim != 2 or before.shape[1] != 2:
         raise ValueError(f"shapes differ, or are not [samples, 2]: {before.shape} and {after.shape}")
