@@ -25,6 +25,7 @@ from slm_export.exporters.common import (
     sample_inputs,
     static_graph,
 )
+from slm_export.exporters.executorch_file import share_constants
 from slm_export.exporters.executorch_weights import carry
 from slm_export.quantization.compressed import Compressed, with_weights
 
@@ -89,6 +90,7 @@ def _save(program: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         program.write_to_file(file)
+    share_constants(path)
 
 
 def _fixed_shapes(request: ExportRequest) -> tuple[dict[str, Any], None]:

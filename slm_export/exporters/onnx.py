@@ -95,9 +95,25 @@ def _with_layers(compressed: Compressed) -> Any:
     return module
 
 
+def _tied(module: Any, compressed: Compressed) -> Any:
+    """Lookups in a table that a Linear multiplies with read the Linear's integers, in place."""
+    import torch
+
+    from slm_export.exporters.onnx_layers import tie
+
+    layers = dict(compressed.module.named_modules())
+    heads = {id(m.weight): n for n, m in layers.items() if isinstance(m, torch.nn.Linear)}
+    for name, layer in layers.items():
+        head = heads.get(id(layer.weight)) if isinstance(layer, torch.nn.Embedding) else None
+        if head is not None:
+            tensors = compressed.tensors.get(name), compressed.tensors.get(head)
+            module.set_submodule(name, tie(module.get_submodule(name), module.get_submodule(head), tensors))
+    return module
+
+
 def _graph(compressed: Compressed, request: ExportRequest) -> Any:
     if not compressed.plan.ranges:
-        return tasks.get(request.task).graph(_with_layers(compressed))
+        return tasks.get(request.task).graph(_tied(_with_layers(compressed), compressed))
     from slm_export.exporters.onnx_layers import Dequantize, DequantizedLinear, Quantize, quantized_layer
 
     def linear(name: str, layer: Any) -> Any:

@@ -151,17 +151,21 @@ def _matrix_products(graph: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _constants(file: Any, graphs: list[dict[str, Any]]) -> list[_Constant]:
-    """Every constant once: the program's own tensors, and those XNNPACK's graphs name in the data store."""
+    """Every constant once: the program's own tensors, and those XNNPACK's graphs name in the data store. Equal ones are
+    one, as our exporter stores them."""
     found = [c for plan in file.program.execution_plan for c in _plan_constants(file, plan)]
     found = list({(c.dtype, c.shape, c.data): c for c in found}.values())
     seen: set[str] = set()
+    tables = {(c.data, c.scales) for c in found}
     for graph in graphs:
         for value in graph["xvalues"]:
             tensor = _tensor_value(value)
             key = graph["constant_data"][tensor["constant_buffer_idx"]]["named_key"]
             if key and key not in seen:
                 seen.add(key)
-                found.append(_xnn_constant(file, graph, value, tensor, key))
+                constant = _xnn_constant(file, graph, value, tensor, key)
+                if (constant.data, constant.scales) not in tables:
+                    found.append(constant)
     return found
 
 

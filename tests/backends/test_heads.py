@@ -68,6 +68,14 @@ def test_a_head_answers_like_its_reference_in_every_format(made, head, scheme):
     Cli(bundle).ok("verify", bundle)
 
 
+def test_a_tied_table_is_stored_once_in_every_format(made):
+    bundle = made("fill-mask", "w8a8-dynamic")
+    table = 9000 * 32
+    for entry in read_json(bundle / "manifest.json")["artifacts"]:
+        assert table < (bundle / entry["path"]).stat().st_size < 1.8 * table, entry["format"]
+        assert entry["memory"]["weights_bytes"] < 1.5 * table
+
+
 def test_segment_ids_are_not_ignored(made):
     """Of the pairs only the second text counts, which the model tells by its segment ids."""
     import numpy as np
