@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 from slm_export import exporters
 from slm_export.names import FORMATS
 from slm_export.records import read_json
+from tests import support
 from tests.conftest import EXAMPLE, Cli
 
 BUNDLE = "dist/{}-linux-x86_64"
@@ -21,6 +22,7 @@ DATA = ("--calibration", EXAMPLE / "calibration.csv", "--eval", EXAMPLE / "eval.
 def bundle(tmp_path_factory):
     cli = Cli(tmp_path_factory.mktemp("static"))
     cli.ok(EXAMPLE, *STATIC, *DATA)
+    support.note(cli.folder / "dist/banking-intents-linux-x86_64.run.json", family="bert")
     return cli.folder / BUNDLE.format("banking-intents")
 
 
@@ -68,6 +70,7 @@ def test_int16_activations_answer_nearly_like_floats(tmp_path):
     cli = Cli(tmp_path)
     flags = ["w8a16" if f == "w8a8" else f for f in STATIC]
     cli.ok(EXAMPLE, *flags, *DATA, "--format", "onnx")
+    support.note(tmp_path / "dist/banking-intents-linux-x86_64.run.json", family="bert")
     bundle = tmp_path / BUNDLE.format("banking-intents")
     (artifact,) = read_json(bundle / "manifest.json")["artifacts"]
     (report,) = read_json(bundle / "parity.json")["reports"]
