@@ -95,15 +95,24 @@ def plot(rows: list[dict[str, Any]]) -> None:
         ours = [r for r in rows if r["format"] == format]
         sizes, changed = [r["megabytes"] for r in ours], [100 * r["answers"]["flip_rate"] for r in ours]
         axes.scatter(sizes, changed, label=f".{EXTENSIONS[format]}", marker=MARKERS[format], alpha=0.8)
-    for scheme in {r["scheme"]: None for r in rows}:
-        alike = [r for r in rows if r["scheme"] == scheme]
-        top = max(alike, key=lambda r: r["answers"]["flip_rate"])
-        place = (top["megabytes"], 100 * top["answers"]["flip_rate"])
-        axes.annotate(scheme, place, xytext=(4, 6), textcoords="offset points")
-    axes.set(xlabel="megabytes", ylabel="answers changed, %", xlim=(0, None), ylim=(-0.02, None))
+    for place, names in _labels(rows).items():
+        left = place[0] < 22  # megabytes: int8 lies right of int4
+        offset, side = ((-6, -3), "right") if left else ((6, -3), "left")
+        axes.annotate(names, place, xytext=offset, textcoords="offset points", ha=side)
+    axes.set(xlabel="megabytes", ylabel="answers changed, %", xlim=(0, 104), ylim=(-0.04, None))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(DOCS / "schemes.svg", metadata={"Date": None})
+
+
+def _labels(rows: list[dict[str, Any]]) -> dict[tuple[float, float], str]:
+    """A name for the dot of each scheme that changes most answers; one for those that lie on each other."""
+    places: dict[tuple[float, float], list[str]] = {}
+    for scheme in {r["scheme"]: None for r in rows}:
+        top = max((r for r in rows if r["scheme"] == scheme), key=lambda r: r["answers"]["flip_rate"])
+        here = (round(top["megabytes"]), round(100 * top["answers"]["flip_rate"], 2))
+        places.setdefault(here, []).append(scheme)
+    return {place: ", ".join(names) for place, names in places.items()}
 
 
 def write(rows: list[dict[str, Any]]) -> None:
