@@ -184,7 +184,7 @@ def test_smaller_weights_answer_alike(bundles, scheme):
         found = artifact(bundle, format)
         assert report["verdict"] == "pass" and found.scheme == scheme
         assert report["answers"]["sequence_match"] >= 0.95 and report["answers"]["chrf_drop"] <= 0.5
-        assert max(f.bytes for f in found.files) < 0.8 * TABLE_BYTES
+        assert max(f.bytes for f in found.files) < (0.8 if scheme == "fp16" else 0.6) * TABLE_BYTES, "the table once"
     Cli(bundle).ok("verify", bundle)
 
 
