@@ -22,9 +22,13 @@ CELLS = [
     *((family, "text2text-generation") for family in GENERATING),
 ]
 FORMATS = {"onnx": ("onnx",), "mobile": ("executorch", "tflite")}
-REFUSED = {  # (family, format, scheme): why, as the run says
-    ("mobilebert", "tflite", scheme): "are not in the converted model as they were"
+REFUSED = {  # (family, head, format, scheme): why, as the run says
+    ("mobilebert", head, "tflite", scheme): "are not in the converted model as they were"
+    for head in (*HEADS, "feature-extraction")
     for scheme in ("w8", "w8a8-dynamic", "w4a8-dynamic")
+} | {  # one row of 120 has another neighbour too many
+    ("albert", head, "onnx", "w8a8-dynamic"): "does not answer like the reference"
+    for head in ("feature-extraction", "feature-extraction/hidden-states")
 }
 
 
@@ -80,7 +84,7 @@ def test_a_cell_of_the_support_table(family, head, scheme, formats, source, tmp_
     wrong = []
     for made in read_json(run)["formats"]:
         said = (made["error"] or {}).get("what", "")
-        expected = REFUSED.get((family, made["format"], scheme), "")
+        expected = REFUSED.get((family, head, made["format"], scheme), "")
         if bool(said) != bool(expected) or expected not in said:
             wrong.append(f"{made['format']}: {said or 'passed'} {done.stderr}")
     assert not wrong, "\n".join(wrong)
