@@ -8,7 +8,7 @@ values (views, transposes) has its source's range.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from slm_export.errors import ExportError
@@ -52,6 +52,14 @@ def trace(graph: Any, sample: Mapping[str, Any]) -> Any:
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
     return torch.fx.GraphModule(module, module.graph)  # torch.export's own refuses eval()
+
+
+def arguments(module: Any, given: Sequence[Any]) -> list[Any]:
+    """What a traced graph takes, of a model's inputs in order: segment ids of 0 where none are given."""
+    import torch
+
+    count = sum(n.op == "placeholder" for n in module.graph.nodes)
+    return [*given, torch.zeros_like(given[0])][:count]
 
 
 def points(module: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from slm_export.metrics import IMPOSSIBLE
 from slm_export.outputs import Tokens, all_rows
-from slm_export.quantization.points import layers, points, source
+from slm_export.quantization.points import arguments, layers, points, source
 from slm_export.quantization.schemes import most_harmed
 from slm_export.quantplan import QuantPlan, StaticRange
 from slm_export.records import record
@@ -189,7 +189,5 @@ def _run(module: Any, names: Mapping[str, str], see: See, *inputs: Any) -> Any:
             value = super().run_node(node)
             return see(names[node.name], value) if node.name in names else value
 
-    count = sum(n.op == "placeholder" for n in module.graph.nodes)
-    segments = torch.zeros_like(inputs[0])  # where none are given
     with torch.no_grad():
-        return Watching(module).run(*[*inputs, segments][:count])
+        return Watching(module).run(*arguments(module, inputs))

@@ -8,7 +8,7 @@ from typing import Any
 
 from slm_export.quantization import activations
 from slm_export.quantization.compressed import Compressed, quantized_activations, with_weights
-from slm_export.quantization.points import Forms, write
+from slm_export.quantization.points import Forms, arguments, write
 from slm_export.quantization.ranges import fake
 from slm_export.quantplan import StaticRange
 
@@ -23,8 +23,7 @@ def simulated(compressed: Compressed, traced: Callable[[], Any]) -> Iterator[Any
             yield module
         return
     graph = write(traced(), compressed, _forms(compressed))
-    placeholders = sum(n.op == "placeholder" for n in graph.graph.nodes)
-    yield lambda **inputs: graph(*list(inputs.values())[:placeholders])
+    yield lambda **inputs: graph(*arguments(graph, list(inputs.values())))
 
 
 def _forms(compressed: Compressed) -> Forms:
