@@ -80,7 +80,8 @@ def static_graph(compressed: Compressed, request: ExportRequest, forms: Forms) -
     import torch
 
     graph = tasks.get(request.task).graph(copy_structure(compressed.module))
-    traced = trace(graph, sample_inputs(request.inputs, batch=2, length=TRACED_LENGTH))
+    sample = sample_inputs(request.inputs, batch=2, length=min(TRACED_LENGTH, request.max_length))
+    traced = trace(graph, sample, max_length=request.max_length)
 
     class StaticGraph(torch.nn.Module):
         def __init__(self) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from slm_export.errors import ExportError
+from slm_export.errors import ExportError, first_line
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantplan import QuantPlan, StaticRange
 from slm_export.records import record
@@ -36,21 +36,34 @@ class Forms:
     norm: Callable[[Any], Any] | None = None  # a LayerNorm
 
 
-def trace(graph: Any, sample: Mapping[str, Any]) -> Any:
-    """A task's graph as a torch.fx.GraphModule of ATen operators, for every batch and length. `sample` holds its
-    inputs, int64 [2 or more, 2 or more]."""
+def trace(graph: Any, sample: Mapping[str, Any], *, max_length: int) -> Any:
+    """A task's graph as a torch.fx.GraphModule of ATen operators, for every batch and up to `max_length` tokens.
+
+    `sample` holds its inputs, int64 [2 or more, 2 or more].
+
+    Raises ExportError if torch.export cannot trace it.
+    """
     import torch
 
-    varying = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("sequence", min=1)}
-    with torch.no_grad():
-        exported = torch.export.export(
-            graph, tuple(sample.values()), dynamic_shapes=tuple(varying for _ in sample), strict=False
-        )
+    varying = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("sequence", min=1, max=max_length)}
+    try:
+        with torch.no_grad():
+            exported = torch.export.export(
+                graph, tuple(sample.values()), dynamic_shapes=tuple(varying for _ in sample), strict=False
+            )
+    except Exception as err:  # torch.export raises its own and plain Python's kinds
+        raise ExportError(
+            "torch.export cannot trace this model, which static ranges need",
+            where=first_line(err),
+            next_step="take --scheme w8a8-dynamic",
+        ) from err
     module = exported.module(check_guards=False)
     for node in list(module.graph.nodes):
         if _operator(node) in NOTHING:
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
+        elif _operator(node) == "view":
+            node.target = torch.ops.aten.reshape.default  # a view wants the contiguous() that is gone
     return torch.fx.GraphModule(module, module.graph)  # torch.export's own refuses eval()
 
 

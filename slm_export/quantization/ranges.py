@@ -13,6 +13,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from slm_export.errors import ExportError
 from slm_export.metrics import IMPOSSIBLE
 from slm_export.outputs import Tokens, all_rows
 from slm_export.quantization.points import arguments, layers, points, source
@@ -87,7 +88,11 @@ def fake(x: Any, range_: StaticRange) -> Any:
 
 def settle(module: Any, plan: QuantPlan, ranges: Ranges, tolerated: float) -> QuantPlan:
     """The plan with ranges. A Linear between two of them becomes static; others find their ranges at run time, and what
-    only those read needs none."""
+    only those read needs none.
+
+    Raises ExportError for a layer that the graph does not compute as the model does, such as MobileBERT's lookup.
+    """
+    _require_found(plan, set(layers(module, plan.layers).values()))
     floats = most_harmed(ranges.harm, tolerated)
     named = points(module)
     chosen = {named[n]: n for n in ranges.found if n not in floats}
@@ -111,6 +116,17 @@ def settle(module: Any, plan: QuantPlan, ranges: Ranges, tolerated: float) -> Qu
         ranges={name: ranges.found[name] for name in named if named[name] in chosen},
         kept_float={name: ranges.harm[name] for name in named if name in floats},
     )
+
+
+def _require_found(plan: QuantPlan, found: set[str]) -> None:
+    missing = [name for name, layer in plan.layers.items() if layer.bits <= 8 and name not in found]
+    if missing:
+        raise ExportError(
+            "static ranges do not know this model",
+            where=missing[0],
+            why="its exported graph computes this layer another way",
+            next_step="take --scheme w8a8-dynamic",
+        )
 
 
 def _readers(node: Any) -> list[Any]:

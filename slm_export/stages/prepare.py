@@ -98,7 +98,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     module, pruned = _pruned(job, reference, task, prunable, progress)
     names = (*task.INPUTS, *([SEGMENTS] if any(t.token_type_ids for t in tokens) else []))
-    traced = partial(_trace, task, module, names)
+    traced = partial(_trace, task, module, names, reference.max_length)
     made = compress(reference, module, task, job.wishes, _samples(job, reference, task), inputs, traced, progress)
     progress("answering with the compressed model", 0, 1)
     eager = _Eager(task, inputs, traced)
@@ -123,8 +123,9 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return result
 
 
-def _trace(task: ModuleType, module: Any, names: Sequence[str]) -> Any:
-    return trace(task.graph(copy_structure(module)), sample_inputs(names, batch=2, length=TRACED_LENGTH))
+def _trace(task: ModuleType, module: Any, names: Sequence[str], max_length: int) -> Any:
+    sample = sample_inputs(names, batch=2, length=min(TRACED_LENGTH, max_length))
+    return trace(task.graph(copy_structure(module)), sample, max_length=max_length)
 
 
 def _tokens(task: ModuleType, reference: Reference, samples: Sequence[Sample], max_length: int | None) -> list[Tokens]:

@@ -47,7 +47,7 @@ def block():
 
 def traced(block):
     ids = torch.arange(14).reshape(2, 7)
-    return points.trace(Graph(block), {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    return points.trace(Graph(block), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, max_length=20)
 
 
 def plan_of(block):
@@ -91,6 +91,13 @@ def test_a_range_that_only_dynamic_linears_read_is_dropped(block):
     plan = settle(graph, plan_of(block), found, 0.0)
     assert "gelu" not in plan.ranges and plan.layers["down"].activations == "per-token"
     assert plan.layers["up"].activations == "static" and "up/linear" in plan.ranges, "GELU reads it"
+
+
+def test_a_layer_that_the_graph_computes_another_way_is_refused(block):
+    plan = plan_of(block)
+    layers = plan.layers | {"elsewhere": LayerPlan(bits=8, group=None, activations="float")}
+    with pytest.raises(ExportError, match="static ranges do not know this model"):
+        settle(traced(block), QuantPlan(scheme="w8a8", layers=layers), harmless([]), 0.0)
 
 
 def test_ranges_are_those_of_the_texts_without_mask_and_constants(block):
