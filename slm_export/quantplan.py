@@ -45,12 +45,14 @@ class LayerPlan:
 @record
 class QuantPlan:
     """`ranges` are those of activations, by point of the graph (quantization/points.py), of static schemes alone;
-    `kept_float` the points that got none, with the harm that quantizing them alone does to the answers."""
+    `kept_float` the points that got none, with the harm that quantizing them alone does to the answers; `masked` those
+    that hold the mask of padding, which no range could tell from the rest."""
 
     scheme: str
     layers: dict[str, LayerPlan]
     ranges: dict[str, StaticRange] = field(default_factory=dict)
     kept_float: dict[str, float] = field(default_factory=dict)
+    masked: tuple[str, ...] = ()
 
     def weights_only(self) -> QuantPlan:
         """The same integers with float activations: the plan of the twin that shows lowering loss alone."""

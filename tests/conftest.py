@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "banking-intents"
+FILES = {"executorch": "executorch/model.pte", "tflite": "tflite/model.tflite", "onnx": "onnx/model.onnx"}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from slm_export.generation import Rules
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.points import Forms, trace, write
 from slm_export.quantization.weights import as_numpy
+from slm_export.quantplan import QuantPlan, StaticRange
 from slm_export.readers.facts import FileFacts, StoredWeight
 from slm_export.records import record
 
@@ -118,8 +119,8 @@ def checked_artifact(
 ) -> Artifact:
     """Read the written file back and record it.
 
-    Raises ExportError if the file's scheme is not `scheme`, an input or output is missing, or the integers and
-    scales of any quantized layer are not in it exactly.
+    Raises ExportError if the file's scheme is not `scheme`, an input or output is missing, the integers and scales of
+    any quantized layer are not in it exactly, or a static range is not in it.
     """
     reader = readers.get(path)
     facts = reader.read(path, max_length=request.max_length)
@@ -130,6 +131,7 @@ def checked_artifact(
             why="the lowering dropped or changed the quantization",
         )
     require_halved([facts], compressed)
+    require_ranges(reader.ranges(path), compressed.plan, format=format)
     task = tasks.get(request.task)
     return Artifact(
         format=format,
@@ -211,3 +213,25 @@ def require_carried(stored: list[StoredWeight], compressed: Compressed, *, forma
             why="the format's converter changed their integers or scales",
         )
     return len(compressed.tensors)
+
+
+PRINTED = {"executorch": 6e-7}  # what a scale loses in flatc's six decimals, by which .pte files are read
+
+
+def require_ranges(stored: Sequence[StaticRange], plan: QuantPlan, *, format: str) -> None:
+    """Raises ExportError if a static range of the plan is not one of those in the file."""
+    scales: dict[tuple[int, int], list[float]] = defaultdict(list)
+    for range_ in stored:
+        scales[range_.zero_point, range_.bits].append(range_.scale)
+
+    def found(range_: StaticRange) -> bool:
+        same = scales[range_.zero_point, range_.bits]
+        return any(abs(scale - range_.scale) <= PRINTED.get(format, 0.0) for scale in same)
+
+    missing = [name for name, range_ in plan.ranges.items() if not found(range_)]
+    if missing:
+        raise ExportError(
+            f"{len(missing)} of {len(plan.ranges)} static ranges are not in the {format} file as computed",
+            where=missing[0],
+            why="the format's converter changed or dropped them",
+        )

@@ -55,6 +55,8 @@ def _shared(
         return
     host = _number(constants, INDEX, bytes_=4)
     start, length = places[host]
+    if start:
+        return  # its offset would change, and the one that is left out of the file, 0, cannot be written
     for number, (offset, size) in enumerate(places):
         if number == host or size < SMALLEST:
             continue

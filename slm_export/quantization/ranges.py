@@ -22,7 +22,8 @@ from slm_export.quantplan import QuantPlan, StaticRange
 from slm_export.records import record
 
 SOFTMAX = StaticRange(scale=1 / 256, zero_point=-128)  # LiteRT's kernel takes no other, and it fits 0 to 1
-MASKED = -1e3  # a tensor with such values holds the mask: int8 could not tell it from the rest
+MASKED = -1e3  # a tensor that padding lowers by so much holds the mask: int8 could not tell it from the rest
+NEVER = -1e30  # so does one with such values, of a window of attention for example
 JUDGING = 32  # calibration samples that harm is measured on: one run of them for every tensor
 TOLERANCE = 4  # of the task's tolerated harm. On MiniLM/Banking77 it leaves 16 of 98 tensors float
 
@@ -31,10 +32,12 @@ See = Callable[[str, Any], Any]
 
 @record
 class Ranges:
-    """By point: its range, and what quantizing it alone does to the answers."""
+    """By point: its range, and what quantizing it alone does to the answers. `masked` are points that hold the mask and
+    have none."""
 
     found: dict[str, StaticRange]
     harm: dict[str, float]
+    masked: tuple[str, ...] = ()
 
 
 def find(
@@ -49,7 +52,9 @@ def find(
     """Of a traced graph. Left out: what does not depend on the text, and what holds the mask."""
     watched = points(module)
     names = {node.name: name for name, node in watched.items()}
-    seen = _Extremes(set(_depending(module, names, tokens[0])) - _masked(module, names, tokens[0], pad_id))
+    longest = max(tokens, key=lambda t: len(t.input_ids))
+    depending, masked = set(_depending(module, names, longest)), _masked(module, names, longest, pad_id)
+    seen = _Extremes(depending - masked)
     run = _Watched(module, names, seen)
     task.run(run, [*tokens, *_shortest(tokens)])
     found = {
@@ -64,7 +69,7 @@ def find(
         alone = _Watched(module, names, partial(_quantized, name, range_))
         harm[name] = task.harm(expected, all_rows(task.run(alone, few), fill=IMPOSSIBLE))
         progress(done, len(found))
-    return Ranges(found=found, harm=harm)
+    return Ranges(found=found, harm=harm, masked=tuple(name for name in watched if name in depending & masked))
 
 
 def _shortest(tokens: Sequence[Tokens]) -> list[Tokens]:
@@ -90,7 +95,8 @@ def settle(module: Any, plan: QuantPlan, ranges: Ranges, tolerated: float) -> Qu
     """The plan with ranges. A Linear between two of them becomes static; others find their ranges at run time, and what
     only those read needs none.
 
-    Raises ExportError for a layer that the graph does not compute as the model does, such as MobileBERT's lookup.
+    Raises ExportError for a layer that the graph does not compute as the model does, such as MobileBERT's lookup, and
+    if no Linear is left that could be static.
     """
     _require_found(plan, set(layers(module, plan.layers).values()))
     floats = most_harmed(ranges.harm, tolerated)
@@ -109,12 +115,19 @@ def settle(module: Any, plan: QuantPlan, ranges: Ranges, tolerated: float) -> Qu
             break
         for node in unread:
             del chosen[node]
+    if not static:
+        raise ExportError(
+            "no layer of this model is left to compute with static ranges",
+            where=f"{len(floats)} of {len(ranges.found)} tensors would do too much harm in so few bits",
+            next_step="take --scheme w8a8-dynamic, or other calibration texts",
+        )
     names = {called[node] for node in static}
     return QuantPlan(
         scheme=plan.scheme,
         layers={n: replace(p, activations="static") if n in names else p for n, p in plan.layers.items()},
         ranges={name: ranges.found[name] for name in named if named[name] in chosen},
         kept_float={name: ranges.harm[name] for name in named if name in floats},
+        masked=ranges.masked,
     )
 
 
@@ -177,14 +190,15 @@ def _depending(module: Any, names: Mapping[str, str], sample: Tokens) -> list[st
 
 
 def _masked(module: Any, names: Mapping[str, str], sample: Tokens, pad_id: int) -> set[str]:
-    """The points where padding shows as a huge negative number."""
+    """The points where padding shows as a huge negative number. Activations may be huge too, with and without it."""
     import torch
 
     ids = torch.tensor([[*sample.input_ids, pad_id]])
-    mask = (torch.arange(ids.shape[1]) < len(sample.input_ids)).long()[None]
-    extremes = _Extremes(set(names.values()))
-    _run(module, names, extremes, ids, mask)
-    return {name for name, (low, _) in extremes.of.items() if low < MASKED}
+    padded, whole = _Extremes(set(names.values())), _Extremes(set(names.values()))
+    _run(module, names, padded, ids, (torch.arange(ids.shape[1]) < len(sample.input_ids)).long()[None])
+    _run(module, names, whole, ids, torch.ones_like(ids))
+    lows = {name: (low, whole.of[name][0]) for name, (low, _) in padded.of.items()}
+    return {name for name, (low, before) in lows.items() if low < min(before, 0.0) + MASKED or low < NEVER}
 
 
 class _Watched:

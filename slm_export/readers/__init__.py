@@ -16,7 +16,8 @@ READERS = {
 
 
 def get(path: Path) -> ModuleType:
-    """The reader for a file, by its suffix: read(path, max_length=...) -> FileFacts, weights(path) -> quantized tables.
+    """The reader for a file, by its suffix: read(path, max_length=...) -> FileFacts, weights(path) -> quantized
+    tables, ranges(path) -> those of activations.
 
     Raises InputError for a missing file or an unknown suffix.
     """

@@ -16,6 +16,7 @@ import numpy as np
 
 from slm_export.artifact import Memory, TensorSpec
 from slm_export.errors import InputError
+from slm_export.quantplan import StaticRange
 from slm_export.readers.facts import FileFacts, Method, StoredTensor, StoredWeight, scheme_of
 from slm_export.records import record
 
@@ -233,3 +234,10 @@ def weights(path: Path) -> Iterator[StoredWeight]:
             ints = np.frombuffer(constant.data, np.int8)[:size].reshape(constant.shape)
             scales = np.frombuffer(constant.scales, np.float32)[:rows]
         yield StoredWeight(name="", ints=ints, scales=scales)
+
+
+def ranges(path: Path) -> list[StaticRange]:
+    """Those of XNNPACK's quantized tensors. flatc prints scales with six decimals."""
+    unions = [value["xvalue_union"] for graph in _xnn_graphs(_load(path)) for value in graph["xvalues"]]
+    fixed = [u["quant_params"] for u in unions if u.get("quant_params_type") == "PerTensorQuant"]
+    return [StaticRange(scale=float(p["scale"]), zero_point=int(p["zero_point"])) for p in fixed]

@@ -13,6 +13,7 @@ import numpy as np
 
 from slm_export.artifact import Memory, TensorSpec
 from slm_export.errors import InputError
+from slm_export.quantplan import StaticRange
 from slm_export.readers.facts import FileFacts, StoredTensor, StoredWeight, peak_bytes, scheme_of
 
 DIMENSIONS = {"batch_size": "batch", "sequence_length": "sequence"}
@@ -183,6 +184,23 @@ def weights(path: Path) -> Iterator[StoredWeight]:
             yield _weight(layer, ints, scales[:, 0])
         else:  # MatMulInteger: [inputs, outputs]
             yield _weight(layer, np.ascontiguousarray(ints.T), scales)
+
+
+def ranges(path: Path) -> list[StaticRange]:
+    """Those of every QuantizeLinear whose scale is stored."""
+    import onnx
+
+    graph = _load(path).graph
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    pairs = [[stored.get(name) for name in n.input[1:]] for n in _nodes(graph) if n.op_type == "QuantizeLinear"]
+    return [_range(scale, zero) for scale, zero in pairs if scale is not None and scale.ndim == 0]
+
+
+def _range(scale: Any, zero: Any) -> StaticRange:
+    """As signed integers; ONNX's are unsigned."""
+    bits = 8 * int(zero.dtype.itemsize)
+    offset = (1 << (bits - 1)) if zero.dtype.kind == "u" else 0
+    return StaticRange(scale=float(scale), zero_point=int(zero) - offset, bits=bits)
 
 
 def _weight(layer: str, ints: Any, scales: Any) -> StoredWeight:

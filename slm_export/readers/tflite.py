@@ -14,6 +14,7 @@ import numpy as np
 
 from slm_export.artifact import Memory, Signature, TensorSpec
 from slm_export.errors import InputError
+from slm_export.quantplan import StaticRange
 from slm_export.readers.facts import FileFacts, Method, StoredTensor, StoredWeight, peak_bytes, scheme_of
 
 DTYPES = {0: "float32", 1: "float16", 2: "int32", 4: "int64", 6: "bool", 7: "int16", 9: "int8", 17: "int4"}
@@ -201,6 +202,20 @@ def _scales(model: Any, graph: Any, tensor: Any) -> Any | None:
         halves = np.frombuffer(model.buffers[stored.buffer].data, np.float16)
         return halves.astype(np.float32).reshape(int(tensor.shape[0]), -1)
     return None if table.scale is None else np.asarray(table.scale, np.float32)
+
+
+def ranges(path: Path) -> list[StaticRange]:
+    """Those of every computed int8 or int16 tensor."""
+    model = load(path)
+    return [
+        StaticRange(scale=float(t.quantization.scale[0]), zero_point=int(t.quantization.zeroPoint[0]), bits=BITS[dtype])
+        for graph in model.subgraphs
+        for t in graph.tensors
+        if (dtype := DTYPES.get(t.type)) in ("int8", "int16")
+        and not _data_size(model.buffers[t.buffer])
+        and t.quantization is not None
+        and t.quantization.scale is not None
+    ]
 
 
 def _nibbles(data: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from slm_export.distillation import Distilled
 from slm_export.names import METRICS, SCHEMES
@@ -141,6 +141,14 @@ def _static(plan: QuantPlan) -> Iterator[str]:
     named = "; ".join(f"`{name}` {show(harm)}" for name, harm in worst)
     yield f"- static ranges: {len(plan.ranges)} tensors"
     yield f"- kept float, with the harm that a range would do alone: {named or 'none'}"
+    if plan.masked:
+        yield f"- kept float, because the mask of padding is in them: {_quoted(plan.masked)}"
+    dynamic = [n for n, p in plan.layers.items() if p.bits <= 8 and p.activations not in ("float", "static")]
+    yield f"- Linears that find their ranges at run time: {_quoted(dynamic) or 'none'}"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _measured(report: ParityReport) -> Iterator[str]:

@@ -90,37 +90,14 @@ class Made:
     tuning: Distilled | None
 
 
-def compress(
-    reference: Reference,
-    module: Any,
-    task: ModuleType,
-    wishes: Wishes,
-    samples: Samples,
-    inputs: Inputs,
-    traced: Traced,
-    progress: Progress,
-) -> Made:
+class Compressing:
     """`module` is what is quantized: the reference's own, or what pruning left of it. A search's losses are counted
     against the reference all the same. `traced` traces the task's graph of it, for static schemes.
 
     Formats of one scheme differ in the granularity of activations and, where searched, in which layers get 8 bits;
     the integers of a layer at the same bits are the same.
-
-    Raises ExportError if a layer cannot be quantized, or nothing is within a search's budget.
     """
-    work = _Compressing(reference, module, task, wishes, samples, inputs, traced, progress)
-    made, trials = {}, {}
-    for format, needs in wishes.formats.items():
-        if needs.scheme == AUTO:
-            trials[format] = work.search(needs)
-            found = trials[format][-1]
-            made[format] = work.make(needs, Candidate(scheme=found.scheme, int8_share=found.int8_share))
-        else:
-            made[format] = work.make(needs, Candidate(scheme=needs.scheme, int8_share=wishes.int8_share))
-    return Made(compressed=made, trials=trials, tuning=work.tuning)
 
-
-class _Compressing:
     def __init__(
         self,
         reference: Reference,
@@ -140,6 +117,18 @@ class _Compressing:
         self._before: Matrices = ()
         self.tuning: Distilled | None = None
         self._ranges: dict[int, Ranges] = {}
+
+    def made(self) -> Made:
+        """Raises ExportError if a layer cannot be quantized, or nothing is within a search's budget."""
+        made, trials = {}, {}
+        for format, needs in self.wishes.formats.items():
+            wanted = Candidate(scheme=needs.scheme, int8_share=self.wishes.int8_share)
+            if needs.scheme == AUTO:
+                trials[format] = self.search(needs)
+                found = trials[format][-1]
+                wanted = Candidate(scheme=found.scheme, int8_share=found.int8_share)
+            made[format] = self.make(needs, wanted)
+        return Made(compressed=made, trials=trials, tuning=self.tuning)
 
     def _layers(self, inputs: Inputs) -> dict[str, schemes.Layer]:
         long = inputs.probes[-1].input_ids

@@ -33,7 +33,7 @@ from slm_export.quantplan import QuantPlan
 from slm_export.records import from_json, record, to_json, write_json
 from slm_export.sources import Reference, SourceInfo
 from slm_export.sources.tokenizer import write_tokenizer
-from slm_export.stages.compress import Samples, Wishes, compress
+from slm_export.stages.compress import Compressing, Samples, Wishes
 from slm_export.stages.slim import slim
 from slm_export.tasks.encoder import SEGMENTS, takes_segments
 
@@ -99,7 +99,8 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     module, pruned = _pruned(job, reference, task, prunable, progress)
     names = (*task.INPUTS, *([SEGMENTS] if any(t.token_type_ids for t in tokens) else []))
     traced = partial(_trace, task, module, names, reference.max_length)
-    made = compress(reference, module, task, job.wishes, _samples(job, reference, task), inputs, traced, progress)
+    known = _samples(job, reference, task)
+    made = Compressing(reference, module, task, job.wishes, known, inputs, traced, progress).made()
     progress("answering with the compressed model", 0, 1)
     eager = _Eager(task, inputs, traced)
     for format, compressed in made.compressed.items():

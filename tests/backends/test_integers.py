@@ -13,9 +13,7 @@ from slm_export.exporters.common import require_carried
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.weights import QuantizedTensor
 from slm_export.quantplan import QuantPlan
-from tests.conftest import EXAMPLE, Cli
-
-FILES = {"executorch": "executorch/model.pte", "tflite": "tflite/model.tflite", "onnx": "onnx/model.onnx"}
+from tests.conftest import EXAMPLE, FILES, Cli
 
 
 def expected_tables():

@@ -1,17 +1,20 @@
 """`--scheme w8a8`: static ranges in all three formats, and tensors that are better left without one."""
 
 import shutil
+import struct
 
-import numpy as np
 import onnx
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from slm_export import exporters
+from slm_export import exporters, readers
+from slm_export.errors import ExportError
+from slm_export.exporters.common import require_ranges
 from slm_export.names import FORMATS
-from slm_export.records import read_json
+from slm_export.quantplan import QuantPlan
+from slm_export.records import from_json, read_json
 from tests import support
-from tests.conftest import EXAMPLE, Cli
+from tests.conftest import EXAMPLE, FILES, Cli
 
 BUNDLE = "dist/{}-linux-x86_64"
 STATIC = ("--target", "linux-x86_64", "--scheme", "w8a8", "--max-length", 32, "-o", "dist")
@@ -38,13 +41,22 @@ def test_every_format_passes_with_the_same_ranges(bundle):
     assert "- static ranges: " in report and "- kept float, with the harm" in report
 
 
-def test_the_files_hold_the_plans_ranges(bundle):
-    plan = read_json(bundle / "manifest.json")["artifacts"][2]["plan"]
-    graph = onnx.load(bundle / "onnx/model.onnx").graph
-    stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-    pairs = {tuple(float(stored[i]) for i in n.input[1:]) for n in graph.node if n.op_type == "QuantizeLinear"}
-    expected = {(float(np.float32(r["scale"])), r["zero_point"] + 128.0) for r in plan["ranges"].values()}
-    assert pairs == expected
+@pytest.mark.parametrize(("format", "number"), zip(FILES, range(3), strict=True))
+def test_the_files_hold_the_plans_ranges_and_a_changed_one_is_noticed(bundle, format, number, tmp_path):
+    path, manifest = bundle / FILES[format], read_json(bundle / "manifest.json")
+    plan = from_json(QuantPlan, manifest["artifacts"][number]["plan"])
+    require_ranges(readers.get(path).ranges(path), plan, format=format)
+    scale = next(iter(plan.ranges.values())).scale
+    changed = tmp_path / path.name
+    changed.write_bytes(path.read_bytes().replace(struct.pack("<f", scale), struct.pack("<f", scale * 1.001)))
+    with pytest.raises(ExportError, match=f"1 of {len(plan.ranges)} static ranges are not in the {format} file"):
+        require_ranges(readers.get(changed).ranges(changed), plan, format=format)
+
+
+def test_onnx_quantizes_to_the_plans_ranges_and_no_others(bundle):
+    path = bundle / FILES["onnx"]
+    plan = from_json(QuantPlan, read_json(bundle / "manifest.json")["artifacts"][2]["plan"])
+    assert set(readers.get(path).ranges(path)) == set(plan.ranges.values())
 
 
 def test_a_massive_activation_is_left_float_and_named(tmp_path):

@@ -93,6 +93,14 @@ def test_a_range_that_only_dynamic_linears_read_is_dropped(block):
     assert plan.layers["up"].activations == "static" and "up/linear" in plan.ranges, "GELU reads it"
 
 
+def test_a_model_of_which_no_linear_can_be_static_is_refused(block):
+    graph = traced(block)
+    found = harmless(points.points(graph))
+    found.harm.update(dict.fromkeys(("table/embedding", "gelu"), 1.0))
+    with pytest.raises(ExportError, match="no layer of this model is left to compute with static ranges"):
+        settle(graph, plan_of(block), found, 0.5)
+
+
 def test_a_layer_that_the_graph_computes_another_way_is_refused(block):
     plan = plan_of(block)
     layers = plan.layers | {"elsewhere": LayerPlan(bits=8, group=None, activations="float")}
@@ -104,6 +112,7 @@ def test_ranges_are_those_of_the_texts_without_mask_and_constants(block):
     graph, samples = traced(block), [ids((3, 9, 4)), ids((7, 7, 30, 2))]
     found = ranges.find(graph, Task, samples, bits=8, pad_id=0, progress=lambda done, total: None)
     assert set(found.found) == {"table/embedding", "up/linear", "gelu", "down/linear", "add", "norm/layer_norm"}
+    assert found.masked == ("add#2",)
     rows = block.table.weight[[3, 9, 4, 7, 30, 2]]
     low, high = (float(getattr(rows, side)()) for side in ("min", "max"))
     got = found.found["table/embedding"]
