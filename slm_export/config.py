@@ -95,16 +95,23 @@ class Shape:
 
 
 def shapes(
-    settings: Mapping[str, Setting], profile: TargetProfile, max_positions: int | None, *, unrolled: bool = False
+    settings: Mapping[str, Setting],
+    profile: TargetProfile,
+    max_positions: int | None,
+    *,
+    unrolled: bool = False,
+    causal: bool = False,
 ) -> tuple[Shape, dict[str, Setting]]:
     """The shapes to export, and where each came from.
 
-    The maximum length is the flag's, else the profile's, but never more than the model has positions for. With
+    The maximum length is the flag's, else the profile's (of a causal model its `context`), but never more than the
+    model has positions for. With
     `unrolled` layers each length is a graph of its own: without a flag it is at most UNROLLED_LENGTH, and there are two
     buckets.
     Raises UsageError if a flag asks for more than that, or for less than 2 tokens.
     """
-    length = settings.get("max-length") or Setting(value=profile.shapes.max_length, origin=f"profile {profile.name}")
+    usual = profile.shapes.context if causal else profile.shapes.max_length
+    length = settings.get("max-length") or Setting(value=usual, origin=f"profile {profile.name}")
     batch = settings.get("batch") or Setting(value=profile.shapes.batch, origin=f"profile {profile.name}")
     if unrolled and length.origin not in ("flag", CONFIG_FILE) and length.value > UNROLLED_LENGTH:
         length = Setting(value=UNROLLED_LENGTH, origin="unrolled layers")

@@ -49,6 +49,7 @@ TASKS = {
     "question-answering": "the span of a context that answers a question",
     "fill-mask": "the token behind a mask",
     "text2text-generation": "a text for a text: T5, BART, Marian",
+    "text-generation": "the next token: Llama, Qwen, Phi, Gemma, SmolLM (ONNX)",
     "feature-extraction": "one embedding per text (sentence-transformers directories)",
     "feature-extraction/hidden-states": "one vector per token, of a plain encoder",
 }
@@ -64,6 +65,8 @@ METRICS = {
     "lowering_max_abs_error": ("<=", "largest difference of the weight-only twin to the compressed eager model"),
     "eager_cosine_gap": ("<=", "how far cosine_mean lies below the compressed eager model's own"),
     "flip_rate": ("<=", "share of answers (labels, tags, spans, masks, generated tokens) that are not the reference's"),
+    "kl_p99": ("<=", "the KL divergence that 99 % of a text's positions stay below, nats"),
+    "perplexity_increase": ("<=", "the artifact's perplexity on the evaluation texts over the reference's, minus 1"),
     "sequence_match": (">=", "share of generated answers that are the reference's to the last token"),
     "value_error_mean": ("<=", "mean difference to the reference's values, in their standard deviations"),
     "neighbour_agreement": (">=", "share of samples whose nearest neighbour by cosine is the reference's"),

@@ -22,6 +22,7 @@ from slm_export.parity.budget import loss, of_pruned, tightened
 from slm_export.parity.check import Run, Truth, check, reference_answers
 from slm_export.parity.report import ParityReport, RuntimeCheck
 from slm_export.planning import RunPlan
+from slm_export.quantization.schemes import GROUP
 from slm_export.quantization.trials import key_of
 from slm_export.records import from_json, read_json, record, to_json
 from slm_export.report.markdown import report_markdown
@@ -120,11 +121,13 @@ class _Run:
 
     def needs(self, choice: Choice) -> FormatNeeds:
         exporter = exporters.get(choice.format)
+        causal = self.plan.source.task in tasks.CAUSAL  # whose Linears bear only the finest: see docs/architecture.md
         return FormatNeeds(
             scheme=choice.scheme,
             schemes=choice.candidates,
-            activations=exporter.ACTIVATIONS,
+            activations=exporter.ACTIVATIONS[-1:] if causal else exporter.ACTIVATIONS,
             group_scale_bytes=exporter.GROUP_SCALE_BYTES,
+            int8_group=GROUP if causal else None,
         )
 
     def key(self) -> str:
@@ -177,6 +180,7 @@ class _Run:
             batch=shape.batch,
             pad_id=prepared.pad_id,
             generation=prepared.generation,
+            tokenizer=str(self.work / "tokenizer"),
             runtime=RuntimeRecord(package=spec.package, version=spec.version, oldest=spec.oldest, backend=spec.backend),
         )
         job = ExportJob(
@@ -245,7 +249,7 @@ class _Run:
 
     def truth(self, format: str) -> Truth:
         inputs = self.inputs()
-        generates = self.plan.source.task in tasks.GENERATING
+        generates = self.plan.source.task in tasks.ENCODER_DECODERS
         task = tasks.get(self.plan.source.task)
         return Truth(
             task=self.plan.source.task,

@@ -73,7 +73,9 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     choices = _with_limits(choices, profile, source.task)
     _require_encoder(choices, source)
     unrolling = _unrolling(choices, source)
-    shape, resolved = config.shapes(settings, profile, source.max_positions, unrolled=bool(unrolling))
+    shape, resolved = config.shapes(
+        settings, profile, source.max_positions, unrolled=bool(unrolling), causal=source.task in tasks.CAUSAL
+    )
     chosen, judge = calibration.load(_data_options(settings, source), source.labels)
     wanted, found = quantizing.resolve(settings, choices, chosen, aim, source.task)
     less, found_less = pruning_flags.resolve(settings, wanted_less, chosen)

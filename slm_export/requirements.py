@@ -15,7 +15,10 @@ EXPORT_NEEDS = {
     "tflite": {**MODEL_NEEDS, "litert-torch": "litert_torch", "ai-edge-quantizer": "ai_edge_quantizer"},
     "onnx": {**MODEL_NEEDS, "onnx": "onnx", "onnx-ir": "onnx_ir", "onnxscript": "onnxscript"},
 }
-TASK_NEEDS = {"token-classification": {"seqeval": "seqeval"}}  # to compare answers
+TASK_NEEDS = {
+    "token-classification": {"seqeval": "seqeval"},  # to compare answers
+    "text-generation": {"onnxruntime-genai": "onnxruntime_genai"},  # to build the graph
+}
 RUN_NEEDS = {
     "executorch": {"executorch": "executorch"},
     "tflite": {"ai-edge-litert": "ai_edge_litert"},
@@ -28,6 +31,7 @@ TESTED = {
     "ai-edge-quantizer": "0.10.0",
     "ai-edge-litert": "2.3.0",
     "onnxruntime": "1.31.1",
+    "onnxruntime-genai": "0.18.0",
 }
 
 

@@ -51,7 +51,9 @@ def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path
             adapter=_adapter(plan.source),
             files=plan.source.files,
         ),
-        tokenizer=TokenizerEntry(files=prepared.tokenizer_files, chat_template=None, **prepared.tokenizer),
+        tokenizer=TokenizerEntry(
+            files=prepared.tokenizer_files, chat_template=prepared.chat_template, **prepared.tokenizer
+        ),
         pruning=prepared.pruning,
         calibration="calibration.json" if prepared.calibration is not None else None,
         artifacts=tuple(_entry(f) for f in passed),

@@ -35,6 +35,7 @@ class ExportRequest:
     pad_id: int
     runtime: RuntimeRecord
     generation: Rules | None = None  # of a task that generates
+    tokenizer: str | None = None  # the folder of the bundle's tokenizer, for runners that want it beside the artifact
 
 
 @record
@@ -95,6 +96,7 @@ def static_graph(compressed: Compressed, request: ExportRequest, forms: Forms) -
     return StaticGraph().eval()
 
 
+NO_CAUSAL = "causal language models are exported to ONNX only, so far"
 NO_STATIC_GENERATION = "static ranges are found for encoders only: a decoder's cache has none"
 
 

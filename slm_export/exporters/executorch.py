@@ -14,6 +14,7 @@ from slm_export.artifact import Artifact
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters import seq2seq
 from slm_export.exporters.common import (
+    NO_CAUSAL,
     NO_STATIC_GENERATION,
     TRACED_LENGTH,
     Exported,
@@ -36,6 +37,8 @@ _NO_FLOAT_ACTIVATIONS = "XNNPACK (ExecuTorch 1.5.1) computes garbage from intege
 
 
 def supports(task: str, scheme: str) -> str | None:
+    if task in tasks.CAUSAL:
+        return NO_CAUSAL
     if scheme == "w8a8" and task in tasks.GENERATING:
         return NO_STATIC_GENERATION
     return {
@@ -71,7 +74,7 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
 
 def _checked(path: Path, compressed: Compressed, request: ExportRequest, *, root: Path) -> Artifact:
     scheme = compressed.plan.scheme
-    if request.task not in tasks.GENERATING:
+    if request.task not in tasks.ENCODER_DECODERS:
         return checked_artifact(
             path, compressed, request, format="executorch", root=root, batch=request.batch, scheme=scheme
         )
@@ -82,7 +85,7 @@ def _checked(path: Path, compressed: Compressed, request: ExportRequest, *, root
 
 
 def _write(module: Any, request: ExportRequest, path: Path) -> None:
-    program = _lower_generator(module, request) if request.task in tasks.GENERATING else _lower(module, request)
+    program = _lower_generator(module, request) if request.task in tasks.ENCODER_DECODERS else _lower(module, request)
     _save(program, path)
 
 

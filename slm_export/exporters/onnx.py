@@ -55,7 +55,11 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
 
 
 def _write(compressed: Compressed, request: ExportRequest, path: Path, *, root: Path, scheme: str) -> Artifact:
-    if request.task in tasks.GENERATING:
+    if request.task in tasks.CAUSAL:
+        from slm_export.exporters import onnx_causal
+
+        return onnx_causal.artifact(compressed, request, path.parent, root=root, scheme=scheme)
+    if request.task in tasks.ENCODER_DECODERS:
         return _write_generator(compressed, request, path.parent, root=root, scheme=scheme)
     program = _lower(compressed, request)
     layers = [n for n, p in compressed.plan.layers.items() if p.bits == 16]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 
 
 def tidy(model: Any, *, halved: Iterable[npt.NDArray[np.float32]] = ()) -> None:
@@ -18,6 +19,7 @@ def tidy(model: Any, *, halved: Iterable[npt.NDArray[np.float32]] = ()) -> None:
     CommonSubexpressionEliminationPass()(model)
     _keep_layer_norms_apart(model.graph)
     _store_as_half(model.graph, halved)
+    _store_group_scales_as_half(model.graph)
     _strip(model)
 
 
@@ -35,26 +37,35 @@ def _keep_layer_norms_apart(graph: Any) -> None:
 
 
 def _store_as_half(graph: Any, weights: Iterable[npt.NDArray[np.float32]]) -> None:
-    """Store these weights, found by content as they are or transposed, with a Cast that the runtime folds at load."""
-    import onnx_ir as ir
-
+    """Store these weights, found by content as they are or transposed, as float16."""
     wanted = {_digest(w) for weight in weights for w in (weight, weight.T)}
-    for value in list(graph.initializers.values()):
-        if value.dtype != ir.DataType.FLOAT or _digest(value.const_value.numpy()) not in wanted:
-            continue
-        half = ir.Value(name=f"{value.name}.half", const_value=None)
-        half.const_value = ir.tensor(value.const_value.numpy().astype(np.float16), name=half.name)
-        half.dtype, half.shape = ir.DataType.FLOAT16, value.shape
-        cast = ir.node("Cast", [half], {"to": ir.DataType.FLOAT}, num_outputs=1)
-        cast.outputs[0].name, cast.outputs[0].dtype, cast.outputs[0].shape = (
-            f"{value.name}.float",
-            value.dtype,
-            value.shape,
-        )
-        value.replace_all_uses_with(cast.outputs[0])
-        del graph.initializers[value.name]
-        graph.register_initializer(half)
-        graph.insert_before(graph[0], cast)
+    for value in list(graph.initializers.values()) if wanted else ():
+        if value.dtype == ir.DataType.FLOAT and _digest(value.const_value.numpy()) in wanted:
+            _halve(graph, value)
+
+
+def _store_group_scales_as_half(graph: Any) -> None:
+    """Those of groups, which lie on a grid that float16 holds: a sixteenth of an int4 layer's size."""
+    for node in list(graph):
+        scales = node.inputs[2] if node.op_type == "MatMulNBits" else None
+        if scales is not None and scales.name in graph.initializers and scales.dtype == ir.DataType.FLOAT:
+            values = scales.const_value.numpy()
+            if np.array_equal(values, values.astype(np.float16).astype(np.float32)):
+                _halve(graph, scales)
+
+
+def _halve(graph: Any, value: Any) -> None:
+    """Store a float32 initializer as float16 under its name, with a Cast that the runtime folds at load."""
+    name, stored = value.name, value.const_value.numpy().astype(np.float16)
+    del graph.initializers[name]
+    value.name = f"{name}.float"
+    half = ir.Value(name=name, const_value=ir.tensor(stored, name=name))
+    half.dtype, half.shape = ir.DataType.FLOAT16, value.shape
+    cast = ir.node("Cast", [half], {"to": ir.DataType.FLOAT}, num_outputs=1)
+    cast.outputs[0].name, cast.outputs[0].dtype, cast.outputs[0].shape = value.name, value.dtype, value.shape
+    value.replace_all_uses_with(cast.outputs[0])
+    graph.register_initializer(half)
+    graph.insert_before(graph[0], cast)
 
 
 def _digest(weight: npt.NDArray[np.float32]) -> str:

@@ -80,6 +80,19 @@ class DynamicLinear(torch.nn.Module):
         return y if self.bias is None else y + self.bias
 
 
+def blocks(tensor: QuantizedTensor) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """As MatMulNBits takes them: uint8 [outputs, blocks, bytes of a block], two int4 to a byte, offset by half the
+    range; scales [outputs, blocks]; how many inputs make a block. A channel's scale is repeated."""
+    outputs, inputs = tensor.ints.shape
+    block = tensor.group or block_size(inputs)
+    assert block is not None, "the plan gives per-block activations only to widths that a block divides"
+    offset = (tensor.ints.to(torch.int16) + 2 ** (tensor.bits - 1)).to(torch.uint8)
+    offset = offset.reshape(outputs, inputs // block, block)
+    ints = offset if tensor.bits == 8 else offset[..., 0::2] | (offset[..., 1::2] << 4)
+    scales = tensor.scales if tensor.group else tensor.scales[:, None].repeat(1, inputs // block)
+    return ints, scales.contiguous(), block
+
+
 class BlockLinear(torch.nn.Module):
     """int4 weights in their groups, or int8 in blocks that repeat the channel's scale; activations float, or int8 with
     one range per block."""
@@ -89,13 +102,9 @@ class BlockLinear(torch.nn.Module):
     def __init__(self, tensor: QuantizedTensor, bias: Any, accuracy_level: int) -> None:
         super().__init__()
         outputs, inputs = tensor.ints.shape
-        block = tensor.group or block_size(inputs)
-        assert block is not None, "the plan gives per-block activations only to widths that a block divides"
-        offset = (tensor.ints.to(torch.int16) + 2 ** (tensor.bits - 1)).to(torch.uint8)
-        offset = offset.reshape(outputs, inputs // block, block)
-        self.register_buffer("ints", offset if tensor.bits == 8 else offset[..., 0::2] | (offset[..., 1::2] << 4))
-        scales = tensor.scales if tensor.group else tensor.scales[:, None].repeat(1, inputs // block)
-        self.register_buffer("scales", scales.contiguous())
+        ints, scales, block = blocks(tensor)
+        self.register_buffer("ints", ints)
+        self.register_buffer("scales", scales)
         self.bias = bias
         self.attributes = {
             "K": inputs, "N": outputs, "bits": tensor.bits, "block_size": block, "accuracy_level": accuracy_level,

@@ -99,8 +99,9 @@ def checked_artifact(
     root: Path,
     scheme: str,
     batch: int | None = 1,
+    beside: Sequence[Path] = (),
 ) -> Artifact:
-    """Read the written files back and record them; the last part's is the artifact's own path.
+    """Read the written files back and record them, and those `beside` them; the last part's is the artifact's own path.
 
     Raises ExportError if a file's scheme is not `scheme`, its inputs or outputs are not the part's, or the integers of
     a quantized layer are in none of them.
@@ -118,7 +119,7 @@ def checked_artifact(
         format=format,
         scheme=scheme,
         path=parts[-1].path,
-        files=tuple(file_record(path, root=root) for path in paths),
+        files=tuple(file_record(path, root=root) for path in (*paths, *beside)),
         inputs=parts[0].inputs,
         outputs=parts[-1].outputs[:1],
         parts=tuple(parts),

@@ -16,6 +16,7 @@ from slm_export.artifact import Artifact, Part, file_record
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters import seq2seq
 from slm_export.exporters.common import (
+    NO_CAUSAL,
     NO_STATIC_GENERATION,
     Exported,
     ExportRequest,
@@ -36,6 +37,8 @@ UNROLLS = True
 
 
 def supports(task: str, scheme: str) -> str | None:
+    if task in tasks.CAUSAL:
+        return NO_CAUSAL
     if scheme == "w8a8" and task in tasks.GENERATING:
         return NO_STATIC_GENERATION
     if scheme == "w8a16":
@@ -73,7 +76,7 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
         share_quantization(path)
 
     def checked(file: Path, scheme: str) -> Artifact:
-        if request.task in tasks.GENERATING:
+        if request.task in tasks.ENCODER_DECODERS:
             parts = _parts(compressed, request, file.relative_to(out).as_posix())
             return seq2seq.checked_artifact(parts, compressed, request, format="tflite", root=out, scheme=scheme)
         return checked_artifact(
@@ -129,7 +132,7 @@ def _convert(compressed: Compressed, request: ExportRequest, path: Path) -> None
 
     module = copy_structure(compressed.module)
     replace_layers(module, _convertible)
-    if request.task in tasks.GENERATING:
+    if request.task in tasks.ENCODER_DECODERS:
         from slm_export.exporters import tflite_seq2seq
 
         return tflite_seq2seq.convert(module, seq2seq.cache_shape(module, request), request, path)

@@ -17,6 +17,8 @@ ADVICE = {
     "kl_mean": "a finer scheme (fp16, fp32), or for ONNX more --calibration-samples",
     "lowering_max_abs_error": "the exporter is wrong for this model: report it with the model's config",
     "eager_cosine_gap": "the exporter or the runtime rounds unlike the compressed model: report it with the config",
+    "kl_p99": "more or other calibration texts, --int8-share 0.3, or a finer scheme (w8a8-dynamic)",
+    "perplexity_increase": "calibration texts like the real ones, --int8-share 0.3, or a finer scheme (w8a8-dynamic)",
     "flip_rate": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
     "span_f1_drop": "calibration texts like the real ones, a larger evaluation set, or a finer scheme (fp16, fp32)",
     "sequence_match": "calibration texts like the real ones, or a finer scheme (fp16, fp32)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field
@@ -39,7 +40,7 @@ def find_layers(module: Any, run: Callable[[int], Any]) -> dict[str, Layer]:
     layers = {name: m for name, m in module.named_modules() if type(m) in kinds or _is_plain_lookup(m)}
     linears = {name: m for name, m in layers.items() if type(m) is torch.nn.Linear}
     first, second = (_first_inputs(linears, partial(run, n)) for n in (0, 1))
-    constant = {name for name in first if torch.equal(first[name], second[name])}
+    constant = {name for name in first if first[name] == second[name]}
     multiplied = {id(m.weight) for m in linears.values()}
     looked_up = {id(m.weight) for name, m in layers.items() if name not in linears}
     return {
@@ -54,17 +55,19 @@ def find_layers(module: Any, run: Callable[[int], Any]) -> dict[str, Layer]:
 
 
 def _is_plain_lookup(module: Any) -> bool:
-    """BART's own embedding scales its rows, usually by one."""
-    return getattr(module, "embed_scale", None) == 1.0 and hasattr(module, "num_embeddings")
+    """BART's own embedding scales its rows, usually by one; Gemma's by a buffer, as its graph's builder knows."""
+    scale = getattr(module, "embed_scale", None)
+    scaled = bool(scale == 1.0) or getattr(scale, "ndim", None) == 0
+    return hasattr(module, "num_embeddings") and scaled
 
 
-def _first_inputs(layers: dict[str, Any], run: Callable[[], Any]) -> dict[str, Any]:
-    """What each layer is given when it first runs."""
-    found: dict[str, Any] = {}
+def _first_inputs(layers: dict[str, Any], run: Callable[[], Any]) -> dict[str, bytes]:
+    """A digest of what each layer is given when it first runs; the tensors together would fill the memory."""
+    found: dict[str, bytes] = {}
 
     def keep(name: str, value: Any) -> None:
         if name not in found:
-            found[name] = value.clone()
+            found[name] = hashlib.sha256(value.detach().contiguous().numpy()).digest()
 
     hooks = [m.register_forward_pre_hook(lambda _, args, n=n: keep(n, args[0])) for n, m in layers.items()]
     run()

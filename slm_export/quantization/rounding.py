@@ -50,8 +50,9 @@ def round_weights(
     runs: Sequence[Run] = (),
     progress: Progress = lambda done, total: None,
     steps: Steps | None = None,
+    int8_group: int | None = None,
 ) -> Rounded:
-    """Integers and scales of every layer of the plan with 8 bits or fewer.
+    """Integers and scales of every layer of the plan with 8 bits or fewer; `int8_group` is that of the wider ones.
 
     `runs` run the module on calibration samples, some at a time; without any, `rounding` is "rtn" or "mse". The module
     is given up: some of its weights are other ones afterwards. Raises ExportError naming a layer that holds NaN.
@@ -61,7 +62,7 @@ def round_weights(
     before = {n: p.detach() for n, p in module.named_parameters()}
     work = {n: p for n, p in plan.layers.items() if p.bits <= 8}
     with torch.no_grad():
-        rounder = _Rounder(module, work, rounding, steps)
+        rounder = _Rounder(module, work, rounding, steps, int8_group)
         rounder.round_all("", [n for n, p in work.items() if p.bits == 8])
         if runs and rounding != "rtn" and any(p.bits == 4 for p in work.values()):
             rounder.block_by_block(runs, progress)
@@ -81,8 +82,16 @@ def round_weights(
 class _Rounder:
     """Rounds layers of a module, at once or block after block, each given what the rounded ones before it make."""
 
-    def __init__(self, module: Any, work: Mapping[str, LayerPlan], rounding: str, steps: Steps | None) -> None:
+    def __init__(
+        self,
+        module: Any,
+        work: Mapping[str, LayerPlan],
+        rounding: str,
+        steps: Steps | None,
+        int8_group: int | None,
+    ) -> None:
         self.module, self.work, self.rounding, self.steps = module, work, rounding, steps
+        self.int8_group = int8_group
         self.made: dict[str, QuantizedTensor] = {}
         self.wider: dict[str, QuantizedTensor] = {}
         self.errors: dict[str, float] = {}
@@ -194,9 +203,9 @@ class _Rounder:
         )
         try:
             if bits == 8:
-                self.made[name] = quantize(weight)
+                self.made[name] = quantize(weight, group=group)
                 return
-            self.wider[name] = quantize(weight)
+            self.wider[name] = quantize(weight, group=self.int8_group)  # 4-bit layers' widths divide by it
             if self.rounding == "rtn":
                 made = quantize(weight, bits=bits, group=group)
             elif self.rounding == "awq+gptq" and moments:

@@ -54,8 +54,10 @@ def make(
     harm: Mapping[str, float] | None = None,
     tolerated: float = 0.0,
     wider: Collection[str] = (),
+    int8_group: int | None = None,
 ) -> QuantPlan:
-    """The plan of `scheme`, but for int8 in place of int4 in the layers `wider`.
+    """The plan of `scheme`, but for int8 in place of int4 in the layers `wider`. int8 weights have a scale for each
+    output channel, or for each `int8_group` neighbours along the input.
 
     `activations`: the granularities the format can run, fastest first. `harm`: for each Linear how
     much quantizing its activations at the fastest granularity does alone (see sensitivity.py). With a second
@@ -66,25 +68,30 @@ def make(
     return QuantPlan(
         scheme=scheme,
         layers={
-            name: _layer_plan(scheme, layer, activations, fine=name in fine, wide=name in wider)
+            name: _layer_plan(scheme, layer, activations, fine=name in fine, wide=name in wider, int8_group=int8_group)
             for name, layer in layers.items()
         },
     )
 
 
-def _layer_plan(scheme: str, layer: Layer, activations: Sequence[str], *, fine: bool, wide: bool) -> LayerPlan:
+def _layer_plan(
+    scheme: str, layer: Layer, activations: Sequence[str], *, fine: bool, wide: bool, int8_group: int | None
+) -> LayerPlan:
     bits, int8_activations = SCHEMES[scheme].bits, SCHEMES[scheme].int8_activations
     small = 4 * layer.shape[0] * layer.shape[1] < SMALLEST_EMBEDDING_BYTES and not layer.tied
     if layer.constant or (layer.kind == "embedding" and small):
         return LayerPlan(bits=32, group=None, activations="float")
     if bits == 4 and (wide or layer.kind == "embedding" or layer.tied or layer.shape[1] % GROUP):
         bits = 8
+    group = GROUP if bits == 4 else None
+    if bits == 8 and int8_group is not None and layer.shape[1] % int8_group == 0:
+        group = int8_group
     if layer.kind == "embedding" or not int8_activations:
-        return LayerPlan(bits=bits, group=GROUP if bits == 4 else None, activations="float")
+        return LayerPlan(bits=bits, group=group, activations="float")
     finer = fine or scheme in ("w4a8-dynamic", "w8a8")  # int4 kernels have the finest only; what static ranges harm
     if finer and activations[-1] == "per-block" and bits != 4 and block_size(layer.shape[1]) is None:
         finer = False
-    return LayerPlan(bits=bits, group=GROUP if bits == 4 else None, activations=activations[-1 if finer else 0])
+    return LayerPlan(bits=bits, group=group, activations=activations[-1 if finer else 0])
 
 
 def most_harmed(harm: Mapping[str, float], tolerated: float) -> frozenset[str]:

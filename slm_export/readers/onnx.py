@@ -19,6 +19,7 @@ from slm_export.readers.facts import FileFacts, StoredTensor, StoredWeight, peak
 DIMENSIONS = {"batch_size": "batch", "sequence_length": "sequence"}
 _LENGTHS = (
     "sequence_length", "encoder_sequence_length", "decoder_sequence_length", "past_decoder_sequence_length",
+    "past_sequence_length", "total_sequence_length",
 )  # fmt: skip
 _STATIC = {"QLinearMatMul", "QGemm", "QLinearConv"}
 
@@ -160,30 +161,47 @@ def _product(term: str, dims: dict[str, int]) -> int | None:
 
 
 def weights(path: Path) -> Iterator[StoredWeight]:
-    """Every table stored as `<layer>.ints` with `<layer>.scales`, as slm-export's exporter names them."""
+    """Every table stored as `<layer>.ints` with `<layer>.scales`, as slm-export's exporter names them; rows that are
+    stored apart, as `<layer>[first:end].ints`, together."""
     import onnx
 
     graph = _load(path).graph
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
     bits = {n.input[1]: _bits(n) for n in _nodes(graph) if n.op_type == "MatMulNBits"}
+    parts: dict[str, list[tuple[int, StoredWeight]]] = {}
     for name, ints in stored.items():
-        if not name.endswith(".ints"):
-            continue
-        layer = name.removesuffix(".ints")
-        scales = stored[f"{layer}.scales"]
-        if bits.get(name) == 4:  # MatMulNBits: [outputs, groups, group / 2], two to a byte, offset by 8
-            low, high = ints & 15, ints >> 4
-            both = np.stack([low, high], axis=-1).astype(np.int8) - 8
-            yield _weight(layer, both.reshape(len(ints), -1), scales.reshape(len(ints), -1))
-        elif ints.dtype == np.uint8:  # MatMulNBits: [outputs, blocks, block], offset by 128, a scale for each block
-            blocks = scales.reshape(len(ints), -1)
-            if not (blocks == blocks[:, :1]).all():
-                raise InputError(f"{path}: the scales of {layer} differ within an output channel")
-            yield _weight(layer, (ints.astype(np.int16) - 128).astype(np.int8).reshape(len(ints), -1), blocks[:, 0])
-        elif scales.ndim == 2:  # an embedding table [rows, width], scales [rows, 1]
-            yield _weight(layer, ints, scales[:, 0])
-        else:  # MatMulInteger: [inputs, outputs]
-            yield _weight(layer, np.ascontiguousarray(ints.T), scales)
+        if name.endswith(".ints"):
+            part = _table(name.removesuffix(".ints"), ints, stored, bits.get(name))
+            layer, first = _rows(part.name)
+            parts.setdefault(layer, []).append((first, part))
+    for layer, found in parts.items():
+        ordered = [part for _, part in sorted(found, key=lambda f: f[0])]
+        yield StoredWeight(
+            name=layer,
+            ints=np.concatenate([part.ints for part in ordered]),
+            scales=np.concatenate([part.scales for part in ordered]),
+        )
+
+
+def _rows(name: str) -> tuple[str, int]:
+    """A layer's name, and the first of its rows that a part holds."""
+    layer, _, rows = name.removesuffix("]").partition("[")
+    return layer, int(rows.partition(":")[0] or 0)
+
+
+def _table(layer: str, ints: Any, stored: dict[str, Any], bits: int | None) -> StoredWeight:
+    scales = stored[f"{layer}.scales"]
+    if bits == 4:  # MatMulNBits: [outputs, groups, group / 2], two to a byte, offset by 8
+        low, high = ints & 15, ints >> 4
+        both = np.stack([low, high], axis=-1).astype(np.int8) - 8
+        return _weight(layer, both.reshape(len(ints), -1), scales.reshape(len(ints), -1))
+    if ints.dtype == np.uint8:  # MatMulNBits: [outputs, blocks, block], offset by 128, a scale for each block
+        blocks = scales.reshape(len(ints), -1)
+        channels = blocks[:, 0] if (blocks == blocks[:, :1]).all() else blocks
+        return _weight(layer, (ints.astype(np.int16) - 128).astype(np.int8).reshape(len(ints), -1), channels)
+    if scales.ndim == 2:  # an embedding table [rows, width], scales [rows, 1]
+        return _weight(layer, ints, scales[:, 0])
+    return _weight(layer, np.ascontiguousarray(ints.T), scales)  # MatMulInteger: [inputs, outputs]
 
 
 def ranges(path: Path) -> list[StaticRange]:

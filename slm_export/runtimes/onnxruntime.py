@@ -26,7 +26,12 @@ class Session:
 
 
 def open(path: Path, artifact: Artifact) -> Any:
-    """A session, or for an encoder-decoder a generation.Decoder; `path` is then its decoder's."""
+    """A session; for an encoder-decoder a generation.Decoder, `path` being its decoder's; for a causal model a
+    text_generation.Session."""
+    if len(artifact.parts) == 1:
+        from slm_export.runtimes.onnxruntime_causal import CausalSession
+
+        return CausalSession(Session(path), artifact)
     if artifact.parts:
         from slm_export.runtimes.onnxruntime_seq2seq import Decoder
 

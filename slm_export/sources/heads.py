@@ -8,7 +8,7 @@ from typing import Any
 
 from slm_export.errors import InputError
 from slm_export.sources import sentence_transformers
-from slm_export.tasks import GENERATING, HEADS, get
+from slm_export.tasks import ENCODER_DECODERS, HEADS, get
 from slm_export.tasks.encoder import FAMILIES
 
 PROBLEMS = {  # problem_type of a config -> the task's name
@@ -24,7 +24,7 @@ def find(path: Path, config: dict[str, Any], architecture: str, wanted: str | No
     task = wanted or ("feature-extraction" if embeds else _of_architecture(path, architecture))
     if task == "text-classification":
         return _problem(path, config)
-    if task in GENERATING:
+    if task in ENCODER_DECODERS:
         _refuse_other_families(path, config, task)
     if task == "feature-extraction" and not embeds:
         task = "feature-extraction/hidden-states"

@@ -64,7 +64,7 @@ def _load_huggingface(info: SourceInfo) -> tuple[Any, Any]:
                 dtype=torch.float32,
                 use_safetensors=True,
                 output_loading_info=True,
-                attn_implementation="eager",
+                attn_implementation="sdpa" if info.task in tasks.CAUSAL else "eager",  # whose scores fill memory
                 **_overrides(info),
             )
         tokenizer = transformers.AutoTokenizer.from_pretrained(info.tokenizer_path)

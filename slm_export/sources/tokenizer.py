@@ -10,7 +10,8 @@ from slm_export.sources.reference import Reference
 
 # Of tokenizer_config.json, what readers need; the rest is about the machine it was trained on.
 KEPT = (
-    "add_bos_token", "add_eos_token", "add_prefix_space", "bos_token", "clean_up_tokenization_spaces", "cls_token",
+    "add_bos_token", "add_eos_token", "add_prefix_space", "bos_token", "chat_template", "clean_up_tokenization_spaces",
+    "cls_token",
     "do_lower_case", "eos_token", "mask_token", "model_input_names", "pad_token", "padding_side", "sep_token",
     "strip_accents", "tokenize_chinese_chars", "tokenizer_class", "truncation_side", "unk_token",
 )  # fmt: skip

@@ -47,6 +47,7 @@ class FormatNeeds:
     schemes: tuple[str, ...]  # what auto may choose from
     activations: tuple[str, ...]
     group_scale_bytes: int
+    int8_group: int | None = None  # int8 weights that share a scale along the input; None: a whole output channel
 
 
 @record
@@ -113,7 +114,7 @@ class Compressing:
         self.wishes, self.samples = wishes, samples
         self.traced, self.progress = traced, progress
         self.layers = self._layers(inputs)
-        self._rounded: dict[int, Rounded] = {}
+        self._rounded: dict[tuple[int, int | None], Rounded] = {}
         self._before: Matrices = ()
         self.tuning: Distilled | None = None
         self._ranges: dict[int, Ranges] = {}
@@ -138,7 +139,7 @@ class Compressing:
         return compression.find_layers(module, lambda n: self.task.run(module, [pair[n]]))
 
     def make(self, needs: FormatNeeds, wanted: Candidate) -> Compressed:
-        rounded = self.rounded(wanted.scheme)
+        rounded = self.rounded(needs, wanted.scheme)
         plan = self._plan(needs, wanted)
         made = Compressed(module=self.module, plan=plan, tensors=tensors_of(rounded, plan), floats=rounded.floats)
         bits = schemes.SCHEMES[wanted.scheme].static_bits
@@ -160,6 +161,7 @@ class Compressing:
             activations=needs.activations,
             harm=harm,
             tolerated=self.task.TOLERATED_HARM,
+            int8_group=needs.int8_group,
         )
         return replace(made, plan=plan)
 
@@ -177,24 +179,27 @@ class Compressing:
         return self._ranges[bits]
 
     def _plan(self, needs: FormatNeeds, wanted: Candidate) -> QuantPlan:
-        wider = most_sensitive(self.rounded(wanted.scheme), wanted.int8_share)
-        return schemes.make(wanted.scheme, self.layers, activations=needs.activations, wider=wider)
+        wider = most_sensitive(self.rounded(needs, wanted.scheme), wanted.int8_share)
+        return schemes.make(
+            wanted.scheme, self.layers, activations=needs.activations, wider=wider, int8_group=needs.int8_group
+        )
 
-    def rounded(self, scheme: str) -> Rounded:
-        """The integers of a scheme; those of its bits, once."""
-        bits = schemes.SCHEMES[scheme].bits
-        if bits not in self._rounded:
-            self._rounded[bits] = self._round(schemes.make(scheme, self.layers))
-        return self._rounded[bits]
+    def rounded(self, needs: FormatNeeds, scheme: str) -> Rounded:
+        """The integers of a scheme; those of its bits and groups, once."""
+        key = schemes.SCHEMES[scheme].bits, needs.int8_group
+        if key not in self._rounded:
+            plan = schemes.make(scheme, self.layers, int8_group=needs.int8_group)
+            self._rounded[key] = self._round(plan, needs.int8_group)
+        return self._rounded[key]
 
-    def _round(self, plan: QuantPlan) -> Rounded:
+    def _round(self, plan: QuantPlan, int8_group: int | None) -> Rounded:
         if not any(p.bits == 4 for p in plan.layers.values()):
             return round_weights(self.module, plan, "rtn")
         module = copy.deepcopy(self.module)
         runs = [partial(self.task.run, module, part) for part in _parts(self.samples.calibration)]
         steps = Checkpoints(Path(self.wishes.checkpoints), key_of(self.wishes.key, self.wishes.rounding, plan))
         progress = partial(self.progress, "rounding weights to 4 bits")
-        rounded = round_weights(module, plan, self.wishes.rounding, runs, progress, steps)
+        rounded = round_weights(module, plan, self.wishes.rounding, runs, progress, steps, int8_group)
         if self.wishes.effort == "high":
             rounded = self._tuned(rounded)
         return self._ranked(rounded, plan) if self.wishes.int8_by == "harm" else rounded
@@ -257,7 +262,7 @@ class Compressing:
         return Trial(
             scheme=candidate.scheme,
             int8_share=candidate.int8_share,
-            int8_layers=tuple(most_sensitive(self.rounded(candidate.scheme), candidate.int8_share)),
+            int8_layers=tuple(most_sensitive(self.rounded(needs, candidate.scheme), candidate.int8_share)),
             megabytes=megabytes,
             metric=metric,
             drop=drop,

@@ -63,6 +63,7 @@ class Prepared:
     tokenizer: dict[str, Any]
     calibration: dict[str, Any] | None
     generation: Rules | None = None
+    chat_template: str | None = None
     tuning: Distilled | None = None  # of 4-bit scales, where --effort asks for it
     trials: dict[str, tuple[Trial, ...]] = field(default_factory=dict)  # by format, of those that were searched
     pruning: PruningFacts | None = None  # the pruned model itself is the file PRUNED
@@ -118,6 +119,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         tokenizer=tokenizer,
         calibration=_calibration_manifest(job, task, reference),
         generation=rules,
+        chat_template=getattr(reference.tokenizer, "chat_template", None),
         pruning=pruned,
     )
     result: dict[str, Any] = to_json(prepared)

@@ -29,6 +29,7 @@ class Shapes:
     max_length: int  # tokens
     buckets: tuple[int, ...]  # sequence lengths of a .tflite's signatures, tokens
     batch: int
+    context: int = 2048  # tokens that a causal language model reads and writes, its max_length
 
 
 @record

@@ -22,13 +22,15 @@ A task's name is Optimum's; behind a slash, where its heads answer differently, 
     settings(source)                          what an app must know beside the labels, for the manifest
     measure(judged)                           -> Measured
 
-A task of GENERATING has several graphs, which exporters take from seq2seq_graphs.py, and in place of graph, cut and
-TAUGHT_BY
+A task of GENERATING has in place of graph and cut
+
+    rules(module, max_length)                 -> generation.Rules
+    teach(module, tokens, rules, progress)    -> the samples with what of the reference's logits is compared
+    execute(decoder, tokens, rules)           -> the matrix of a sample, told the answer, and the artifact's own answer
+
+and an encoder-decoder, whose graphs exporters take from seq2seq_graphs.py, in place of TAUGHT_BY
 
     FAMILIES                                  the model types whose graphs there are
-    rules(module, max_length)                 -> generation.Rules
-    teach(module, tokens, rules, progress)    -> the samples with the reference's answers
-    execute(decoder, tokens, rules)           -> the matrix of a sample, told the answer, and the artifact's own answer
     wanted(samples), text_decoder(path)       -> the answers a data file holds, and token ids to text
 
 and imports nothing but numpy at its top, so that verify can tell answers.
@@ -49,14 +51,19 @@ TASKS = {
     "feature-extraction": "slm_export.tasks.feature_extraction",
     "feature-extraction/hidden-states": "slm_export.tasks.hidden_states",
     "text2text-generation": "slm_export.tasks.text2text_generation",
+    "text-generation": "slm_export.tasks.text_generation",
 }
-GENERATING = frozenset({"text2text-generation"})  # an encoder and a decoder: several graphs, and generation.Rules
+ENCODER_DECODERS = frozenset({"text2text-generation"})
+CAUSAL = frozenset({"text-generation"})
+GENERATING = ENCODER_DECODERS | CAUSAL  # a decoder with a cache: several graphs or one of its own, and generation.Rules
 HEADS = {  # the end of an architecture's name -> task
     "ForSequenceClassification": "text-classification",
     "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
     "ForMaskedLM": "fill-mask",
     "ForConditionalGeneration": "text2text-generation",
+    "ForCausalLM": "text-generation",
+    "LMHeadModel": "text-generation",
     "MTModel": "text2text-generation",
     "Model": "feature-extraction",
 }

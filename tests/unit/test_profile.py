@@ -67,7 +67,7 @@ def test_one_row_may_hold_for_several_schemes(tmp_path):
 def test_budgets_are_optional_and_limits_missing_for_a_task_are_none(tmp_path):
     mine = load(tmp_path, 'extends = "linux-x86_64"')
     assert mine.budgets.artifact_mb is None
-    assert mine.limits_for(task="text-generation", scheme="fp32", format="onnx") is None
+    assert mine.limits_for(task="image-classification", scheme="fp32", format="onnx") is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,234 @@
+"""Causal language models: at every position of a text, how likely is each next token?
+
+What is compared is teacher-forced: the artifact reads the reference's text, and its logits at every position are held
+against the reference's. Of a vocabulary's thousands a row keeps the logits of the reference's best tokens and of the
+one that comes next; of all others the largest, and the logarithm of the sum of the rest's exponentials. So a row still
+is a whole distribution, and its KL divergence to the reference's is never more than that over the whole vocabulary.
+
+The artifact reads all but the last tokens of a text at once, and the last ones one by one, as it does when it writes:
+so the cache is compared too. What a model writes greedily is never compared: an int4 model that lost half of its
+perplexity still wrote the first tokens alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from slm_export.errors import InputError
+from slm_export.generation import Ids, Rules
+from slm_export.metrics import flips, kl_divergence, wilson_interval
+from slm_export.outputs import Array, Matrices, Step, Tokens, all_rows
+from slm_export.tasks import encoder
+from slm_export.tasks.measured import Judged, Measured, best, lead
+
+if TYPE_CHECKING:
+    from slm_export.calibration import Sample
+
+AUTO_CLASS = "AutoModelForCausalLM"
+SAMPLES = "single text"
+MOST_SAMPLES = 32
+LONGEST = 512  # tokens of a calibration or evaluation text; a probe is as long as the artifact's context
+TRUNCATION = "longest_first"
+TOLERATED_HARM = 1.25e-4
+TAUGHT_BY = "labels"
+LOSS = ("perplexity_increase", "flip_rate")
+INPUTS = encoder.INPUTS
+OUTPUTS = {"logits": ("batch", "sequence", "vocabulary")}
+GOLDEN_COLUMNS = None
+COMPARED = 31  # tokens at each position
+OTHER = -1  # the answer where the best token is none of them
+STEPPED = 8  # tokens at a text's end that are read one by one
+AT_ONCE = 256  # positions whose logits are held at once
+
+
+class Session(Protocol):
+    """A causal artifact that is open: see runtimes."""
+
+    def start(self) -> Any: ...
+
+    def read(self, state: Any, ids: Sequence[int]) -> tuple[Any, Array]:
+        """The state after `ids`, and the logits [ids, vocabulary] behind each."""
+        ...
+
+
+def tokenize(tokenizer: Any, samples: Sequence[Sample], max_length: int | None) -> list[Tokens]:
+    return encoder.tokenize(tokenizer, samples, None if max_length is None else min(max_length, LONGEST))
+
+
+def retokenize(tokenizer: Any, sample: Any) -> list[int]:
+    return encoder.retokenize(tokenizer, sample)[:LONGEST]
+
+
+def rules(module: Any, *, max_length: int) -> Rules:
+    """What a writer must know: how texts start, and every token that ends one.
+
+    Raises InputError where an end is not said.
+    """
+    config, model = module.generation_config, module.config
+    ends = config.eos_token_id if config.eos_token_id is not None else model.eos_token_id
+    if ends is None:
+        raise InputError(
+            "the model does not say where an answer ends",
+            where="generation_config.json: eos_token_id",
+            next_step="add it: the id of the token that ends an assistant's turn, or a list of all that do",
+        )
+    ends = tuple(ends) if isinstance(ends, list) else (ends,)
+    start = config.bos_token_id if config.bos_token_id is not None else model.bos_token_id
+    return Rules(start=ends[0] if start is None else start, ends=ends, max_new_tokens=max_length)
+
+
+def teach(module: Any, tokens: Sequence[Tokens], rules: Rules, progress: Callable[[int], None]) -> list[Tokens]:
+    """Each sample with the tokens whose logits are compared at each position."""
+    taught = []
+    for number, sample in enumerate(tokens, 1):
+        steps = [step for rows, first in _logits(module, sample) for step in _steps(rows, sample.input_ids, first)]
+        taught.append(replace(sample, steps=tuple(steps)))
+        progress(number)
+    return taught
+
+
+def _logits(module: Any, sample: Tokens) -> Iterator[tuple[Array, int]]:
+    """The logits [some, vocabulary] behind the tokens from a position on, some at a time."""
+    import torch
+
+    ids = torch.tensor([sample.input_ids])
+    head = module.get_output_embeddings()
+    with torch.inference_mode():
+        hidden = module.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
+        for first in range(0, len(hidden), AT_ONCE):
+            yield _scaled(module, head(hidden[first : first + AT_ONCE])).float().numpy(), first
+
+
+def _scaled(module: Any, logits: Any) -> Any:
+    """What Gemma, Granite and Cohere do to the head's outputs."""
+    config = module.config
+    softcap = getattr(config, "final_logit_softcapping", None)
+    logits = logits / (getattr(config, "logits_scaling", None) or 1.0) * (getattr(config, "logit_scale", None) or 1.0)
+    return (logits / softcap).tanh() * softcap if softcap else logits
+
+
+def _steps(rows: Array, ids: Ids, first: int) -> Iterator[Step]:
+    count = min(COMPARED, rows.shape[1] // 2)
+    chosen = np.argpartition(-rows, count, axis=1)[:, :count]
+    for number, (row, some) in enumerate(zip(rows, chosen, strict=True), first):
+        compared = [int(i) for i in some[np.argsort(-row[some], kind="stable")]]
+        token = ids[number + 1] if number + 1 < len(ids) else compared[0]
+        if token not in compared:
+            compared[-1] = token
+        yield Step(token=token, compared=tuple(compared))
+
+
+def run(module: Any, tokens: Sequence[Tokens], *, progress: Callable[[int], None] | None = None) -> Matrices:
+    """The matrices of samples that were taught; of others the logits behind the last token [1, vocabulary]."""
+    made = []
+    for number, sample in enumerate(tokens, 1):
+        made.append(_taught(module, sample) if sample.steps else _last(module, sample))
+        if progress:
+            progress(number)
+    return tuple(made)
+
+
+def _taught(module: Any, sample: Tokens) -> Array:
+    steps = sample.steps or ()
+    return np.concatenate([_reduced(rows, steps[at : at + len(rows)]) for rows, at in _logits(module, sample)])
+
+
+def _last(module: Any, sample: Tokens) -> Array:
+    import torch
+
+    with torch.inference_mode():
+        logits: Array = module(input_ids=torch.tensor([sample.input_ids]), logits_to_keep=1, use_cache=False).logits
+    return np.asarray(logits[0].float())
+
+
+def _reduced(rows: Array, steps: Sequence[Step]) -> Array:
+    """[positions, compared tokens and two]: see the top."""
+    compared = np.array([s.compared for s in steps])
+    kept = np.take_along_axis(rows, compared, axis=1)
+    others = rows.astype(np.float64)
+    np.put_along_axis(others, compared, -np.inf, axis=1)
+    most = others.argmax(axis=1)[:, None]
+    largest = np.take_along_axis(others, most, axis=1)
+    np.put_along_axis(others, most, -np.inf, axis=1)
+    rest = np.log(np.exp(others - largest).sum(axis=1, keepdims=True)) + largest
+    return np.concatenate([kept, largest, rest], axis=1).astype(np.float32)
+
+
+def execute(session: Session, tokens: Tokens, rules: Rules) -> tuple[Array, Ids]:
+    """The matrix of one sample."""
+    ids, steps = tokens.input_ids, tokens.steps or ()
+    state, made, read = session.start(), [], 0
+    for count in _portions(len(ids)):
+        state, rows = session.read(state, ids[read : read + count])
+        made.append(_reduced(rows, steps[read : read + count]))
+        read += count
+    return np.concatenate(made), ()
+
+
+def _portions(length: int) -> Iterator[int]:
+    """All but the last tokens at once, but no more than LONGEST, and then one by one."""
+    left = max(0, length - STEPPED)
+    while left:
+        yield min(left, LONGEST)
+        left -= min(left, LONGEST)
+    yield from [1] * min(length, STEPPED)
+
+
+def harm(expected: Array, got: Array) -> float:
+    """Mean KL divergence, nats."""
+    return float(kl_divergence(expected, got).mean())
+
+
+def answer(matrix: Array, tokens: Tokens, labels: Sequence[str]) -> list[int]:
+    """The best next token at each position; OTHER where it is none of the compared."""
+    columns = best(matrix[:, :-1])
+    return [
+        s.compared[c] if 0 <= c < len(s.compared) else OTHER for s, c in zip(tokens.steps or (), columns, strict=True)
+    ]
+
+
+def margin(matrix: Array, tokens: Tokens) -> float:
+    return lead(matrix[:, :-1])
+
+
+def settings(source: Any) -> dict[str, Any]:
+    return {"decoding": "sampled or greedy, as the app likes; parity is teacher-forced"}
+
+
+def measure(judged: Judged) -> Measured:
+    """Over every position: best tokens that changed, KL divergence, the texts' perplexity before and after."""
+    before, after = all_rows(judged.before), all_rows(judged.after)
+    changed = flips(best(before[:, :-1]), best(after[:, :-1]))
+    divergence = kl_divergence(_distribution(before), _distribution(after))
+    perplexities = [_perplexity(matrices, judged.tokens) for matrices in (judged.before, judged.after)]
+    answers = {
+        "flips": float(changed),
+        "flip_rate": changed / len(before),
+        "kl_mean": float(divergence.mean()),
+        "kl_p99": float(np.quantile(divergence, 0.99)),
+        "perplexity_reference": perplexities[0],
+        "perplexity": perplexities[1],
+        "perplexity_increase": perplexities[1] / perplexities[0] - 1,
+    }
+    return Measured(answers=answers, intervals={"flip_rate": wilson_interval(changed, len(before))}, classes={})
+
+
+def _distribution(rows: Array) -> npt.NDArray[np.float64]:
+    """With all other tokens as one: which of them is the largest differs from model to model."""
+    others = np.logaddexp(rows[:, -2].astype(np.float64), rows[:, -1])
+    return np.concatenate([rows[:, :-2], others[:, None]], axis=1)
+
+
+def _perplexity(matrices: Matrices, tokens: Sequence[Tokens]) -> float:
+    """exp of the mean negative log-likelihood of every token but each text's first; 1 where no text has two."""
+    losses = [
+        np.logaddexp.reduce(row.astype(np.float64)) - row[step.compared.index(step.token)]
+        for matrix, sample in zip(matrices, tokens, strict=True)
+        for row, step in zip(matrix[:-1], (sample.steps or ())[:-1], strict=True)
+    ]
+    return float(np.exp(np.mean(losses))) if losses else 1.0

@@ -1,0 +1,155 @@
+"""Causal language models: ONNX decoders answer like transformers, with and without a cache, and official runners read
+what is exported."""
+
+import json
+import os
+
+import numpy as np
+import onnx
+import pytest
+
+from slm_export import runtimes
+from slm_export.artifact import Artifact
+from slm_export.records import from_json, read_json
+from tests import support
+from tests.conftest import Cli
+from tests.tiny_causal import CONTEXT, FAMILIES, TURN, make_tiny_causal, texts, write_texts
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory):
+    """{(family, scheme): bundle}, each made once; each family is trained once."""
+    folders, made = {}, {}
+
+    def make(family, scheme):
+        if family not in folders:
+            folders[family] = tmp_path_factory.mktemp(family)
+            make_tiny_causal(folders[family] / "model", family=family)
+            write_texts(folders[family] / "calibration.jsonl", seed=10, rows=40)
+            write_texts(folders[family] / "eval.jsonl", seed=11, rows=24, most=40)
+        if (family, scheme) not in made:
+            folder, out = folders[family], f"dist-{scheme}"
+            data = ["--calibration", "calibration.jsonl", "--eval", "eval.jsonl"]
+            Cli(folder).ok("model", "--target", "linux-x86_64", *data, "--scheme", scheme, "-o", out)
+            made[family, scheme] = folder / out / "model-linux-x86_64"
+            support.note(folder / out / "model-linux-x86_64.run.json", family=family, task="text-generation")
+        return made[family, scheme]
+
+    return make
+
+
+def reference(bundle):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = bundle.parent.parent / "model"
+    return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def opened(bundle):
+    artifact = from_json(Artifact, read_json(bundle / "manifest.json")["artifacts"][0])
+    return runtimes.get("onnx").open(bundle / artifact.path, artifact), artifact
+
+
+def test_reading_at_once_in_parts_and_token_by_token_is_what_transformers_computes(bundles):
+    import torch
+
+    bundle = bundles("llama", "fp32")
+    model, tokenizer = reference(bundle)
+    session, _ = opened(bundle)
+    for text in (*texts(seed=12, rows=4), "the " * 90):
+        ids = tokenizer(text)["input_ids"]
+        with torch.inference_mode():
+            expected = model(torch.tensor([ids])).logits[0].numpy()
+        for part in (len(ids), 7, 1):
+            state, rows = session.start(), []
+            for start in range(0, len(ids), part):
+                state, logits = session.read(state, ids[start : start + part])
+                rows.append(logits)
+            assert np.abs(np.concatenate(rows) - expected).max() < 2e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_passes_in_int4_with_its_integers_read_back(bundles, family):
+    bundle = bundles(family, "w4a8-dynamic")
+    (artifact,) = read_json(bundle / "manifest.json")["artifacts"]
+    (report,) = read_json(bundle / "parity.json")["reports"]
+    assert artifact["scheme"] == "w4a8-dynamic" and report["verdict"] == "pass"
+    bits = {n.rsplit(".", 1)[-1]: p["bits"] for n, p in artifact["plan"]["layers"].items()}
+    tied = FAMILIES[family]["tie_word_embeddings"]
+    assert bits["down_proj"] == 4 and (bits["embed_tokens"], bits["lm_head"]) == ((8, 8) if tied else (32, 4))
+    assert artifact["layers_carried"] == sum(p["bits"] <= 8 for p in artifact["plan"]["layers"].values())
+    assert report["numbers"]["lowering_max_abs_error"] < 1e-4
+    answers = report["answers"]
+    assert answers["perplexity_reference"] < 12 and {"kl_p99", "perplexity_increase", "flip_rate"} <= set(answers)
+
+
+@pytest.mark.parametrize("scheme", ["fp32", "fp16", "w8a8-dynamic", "w4a8-dynamic"])
+def test_a_tied_table_is_stored_once_in_one_fused_graph(bundles, scheme):
+    bundle = bundles("llama", scheme)
+    graph = onnx.load(bundle / "onnx/model.onnx").graph
+    rows = [t for t in graph.initializer if max(t.dims, default=0) >= 300 and len(t.dims) > 1]
+    assert len({t.name for t in rows if "scales" not in t.name}) == 1, [t.name for t in rows]
+    operators = [n.op_type for n in graph.node]
+    assert operators.count("GroupQueryAttention") == 2 and "SkipSimplifiedLayerNormalization" in operators
+    named = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.input}
+    assert named["past_key_values.1.value"] == ["batch_size", 1, "past_sequence_length", 32]
+    assert named["input_ids"] == ["batch_size", "sequence_length"]
+
+
+def test_onnxruntime_genai_writes_what_transformers_writes_and_stops(bundles):
+    import onnxruntime_genai as genai
+    import torch
+
+    bundle = bundles("llama", "fp32")
+    model, tokenizer = reference(bundle)
+    ids = tokenizer("the a my is it")["input_ids"]
+    with torch.inference_mode():
+        written = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=40)[0].tolist()
+    runner = genai.Model(str(bundle / "onnx"))
+    own = genai.Tokenizer(runner)
+    assert own.encode("the a my is it").tolist() == ids
+    generator = genai.Generator(runner, genai.GeneratorParams(runner))
+    generator.append_tokens(ids)
+    while not generator.is_done():
+        generator.generate_next_token()
+    assert generator.get_sequence(0).tolist() == written[:-1] and tokenizer.decode(written[-1]) == TURN
+
+
+def test_the_bundle_says_how_to_talk_to_the_model(bundles):
+    bundle = bundles("llama", "w4a8-dynamic")
+    manifest = read_json(bundle / "manifest.json")
+    assert manifest["task"] == "text-generation" and manifest["max_length"] == CONTEXT
+    assert "<|im_start|>" in manifest["tokenizer"]["chat_template"]
+    (artifact,) = manifest["artifacts"]
+    assert artifact["generation"]["ends"] == [0, 2]
+    described = json.loads((bundle / "onnx/genai_config.json").read_text())
+    assert described["model"]["eos_token_id"] == [0, 2] and described["model"]["context_length"] == CONTEXT
+    beside = {f["path"].rpartition("/")[2] for f in artifact["files"]}
+    assert {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"} <= beside
+    assert "chat_template" in json.loads((bundle / "onnx/tokenizer_config.json").read_text())
+    Cli(bundle).ok("verify", bundle)
+
+
+def test_formats_that_cannot_hold_one_yet_say_so(bundles, tmp_path):
+    bundle = bundles("llama", "fp32")
+    done = Cli(bundle.parent.parent)(
+        "model", "--target", "android-arm64", "--eval", "eval.jsonl", "--scheme", "fp32", "--format", "tflite"
+    )
+    assert done.returncode == 2 and "causal language models are exported to ONNX only" in done.stderr
+
+
+def test_without_an_end_token_the_model_is_refused(bundles, tmp_path):
+    import shutil
+
+    source = bundles("llama", "fp32").parent.parent
+    shutil.copytree(source / "model", tmp_path / "model")
+    for name in ("config.json", "generation_config.json"):
+        held = json.loads((tmp_path / "model" / name).read_text())
+        held["eos_token_id"] = None
+        (tmp_path / "model" / name).write_text(json.dumps(held))
+    done = Cli(tmp_path)(
+        "model", "--target", "linux-x86_64", "--eval", source / "eval.jsonl", "--scheme", "fp32", "-o", "dist"
+    )
+    assert done.returncode == 2 and "does not say where an answer ends" in done.stderr

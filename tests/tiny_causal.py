@@ -1,0 +1,85 @@
+"""Causal language models small enough for tests: they have learnt in which order sixteen words follow each other."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from tests.tiny import FILLER
+
+END, START, TURN = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CONTEXT = 96
+
+# What each family's config has beside what all are given.
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"tie_word_embeddings": True},
+    "qwen2": {"tie_word_embeddings": True},
+    "qwen3": {"tie_word_embeddings": False, "head_dim": 32},
+    "phi3": {"tie_word_embeddings": False, "original_max_position_embeddings": CONTEXT},
+    "gemma3_text": {
+        "tie_word_embeddings": True, "head_dim": 32, "sliding_window": 16, "query_pre_attn_scalar": 32,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+}  # fmt: skip
+
+
+def make_tiny_causal(folder: Path, *, family: str = "llama", seed: int = 0) -> None:
+    """Train and save a Hugging Face directory with a chat template; the same seed gives the same weights."""
+    tokenizer = make_tokenizer()
+    trained(family, tokenizer, seed=seed).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def texts(*, seed: int, rows: int, most: int = 12) -> list[str]:
+    rng = random.Random(seed)
+    starts = [(rng.randrange(len(FILLER)), rng.randint(2, most)) for _ in range(rows)]
+    return [" ".join(FILLER[(start + i) % len(FILLER)] for i in range(count)) for start, count in starts]
+
+
+def write_texts(path: Path, *, seed: int, rows: int, most: int = 12) -> None:
+    lines = [json.dumps({"text": text}) for text in texts(seed=seed, rows=rows, most=most)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def make_tokenizer() -> Any:
+    """Byte-level BPE, as most of these models have."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=[END, START, TURN])
+    tokenizer.train_from_iterator(texts(seed=1, rows=200), trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=TURN, bos_token=END, pad_token=END)
+    wrapped.chat_template = TEMPLATE
+    return wrapped
+
+
+def trained(family: str, tokenizer: Any, *, seed: int) -> Any:
+    import torch
+    import transformers
+
+    torch.manual_seed(seed)
+    given = {
+        "vocab_size": len(tokenizer), "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "intermediate_size": 96, "max_position_embeddings": CONTEXT,
+        "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 0, **FAMILIES[family],
+    }  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(family, **given))
+    model.generation_config.eos_token_id = [0, 2]
+    batch = tokenizer([f"{t}{TURN}" for t in texts(seed=seed + 100, rows=128)], padding=True, return_tensors="pt")
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(**batch, labels=labels).loss.backward()
+        optimizer.step()
+    return model.eval()
