@@ -83,3 +83,45 @@ def trained(family: str, tokenizer: Any, *, seed: int) -> Any:
         model(**batch, labels=labels).loss.backward()
         optimizer.step()
     return model.eval()
+
+
+def write_gguf(folder: Path, path: Path) -> None:
+    """A saved Qwen2 as one GGUF file: half the matrices float32, half Q8_0."""
+    import gguf
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    config = json.loads((folder / "config.json").read_text())
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    writer = gguf.GGUFWriter(path, "qwen2")
+    writer.add_license("mit")
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    writer.add_vocab_size(config["vocab_size"])
+    vocabulary = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
+    special = {t["content"] for t in tokenizer["added_tokens"]}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(vocabulary)
+    writer.add_token_types([gguf.TokenType.CONTROL if t in special else gguf.TokenType.NORMAL for t in vocabulary])
+    writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(2)
+    writer.add_chat_template(TEMPLATE)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, config["num_hidden_layers"])
+    for number, (name, values) in enumerate(sorted(load_file(folder / "model.safetensors").items())):
+        stem, _, kind = name.rpartition(".")
+        eight = values.ndim == 2 and number % 2 == 0
+        stored = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0) if eight else values.astype(np.float32)
+        raw = gguf.GGMLQuantizationType.Q8_0 if eight else None
+        writer.add_tensor(f"{names.get_name(stem)}.{kind}", stored, raw_dtype=raw)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slm_export.errors import UsageError
-from slm_export.sources import huggingface, pytorch
+from slm_export.sources import gguf, huggingface, pytorch
 from slm_export.sources.hub import Location, resolve
 from slm_export.sources.huggingface import SourceInfo
 from slm_export.sources.reference import Reference, load
@@ -18,6 +18,8 @@ def describe(
 
     Raises UsageError if a factory is given a task or a base: model.json names the task.
     """
+    if gguf.is_one(location.path):
+        return gguf.describe(location, name=name, task=task)
     if not location.factory:
         return huggingface.describe(location, name=name, task=task, base=base)
     given = [flag for flag, value in (("--task", task), ("--base", base)) if value is not None]

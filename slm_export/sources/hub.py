@@ -22,8 +22,8 @@ class Location:
 
 
 def resolve(model: str, *, revision: str | None = None, weights: str | None = None) -> Location:
-    """The local directory of `model`, downloaded first if it is a hub id and no such directory exists; of
-    module:factory the directory `weights`.
+    """The local directory of `model`, downloaded first if it is a hub id and no such directory exists; a .gguf file
+    itself; of module:factory the directory `weights`.
 
     Raises InputError if it is neither, or cannot be downloaded; UsageError if a factory has no weights, or something
     else has; DependencyError if huggingface_hub is not installed.
@@ -36,10 +36,13 @@ def resolve(model: str, *, revision: str | None = None, weights: str | None = No
             f"--weights {weights} goes with a factory, and {model} is none",
             next_step="name the model as module:factory, or leave --weights out",
         )
-    if path.is_dir():
+    if path.is_dir() or (path.is_file() and path.suffix.lower() == ".gguf"):
         return Location(path=path)
     if path.exists():
-        raise InputError(f"{model} is a file, not a model directory", next_step="give the directory that holds it")
+        raise InputError(
+            f"{model} is a file, not a model directory",
+            next_step="give the directory that holds it; the one file that is a model by itself is a .gguf",
+        )
     if not _HUB_ID.fullmatch(model):
         raise InputError(f"there is no directory {model}", next_step="check the path")
     return _download(model, revision)

@@ -9,7 +9,7 @@ from typing import Any
 from slm_export import tasks
 from slm_export.errors import InputError, first_line
 from slm_export.records import record
-from slm_export.sources import adapters
+from slm_export.sources import adapters, gguf
 from slm_export.sources.huggingface import SourceInfo
 from slm_export.sources.plain_model import PlainModel
 from slm_export.sources.sentence_transformers import EmbeddingHead
@@ -35,7 +35,7 @@ def load(info: SourceInfo, *, max_length: int) -> Reference:
     Raises InputError if it cannot be loaded, or weights and config disagree.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
-    module, tokenizer = _load_plain(info, info.plain) if info.plain else _load_huggingface(info)
+    module, tokenizer = _load(info)
     return Reference(
         module=module.eval().requires_grad_(False),
         tokenizer=tokenizer,
@@ -44,6 +44,12 @@ def load(info: SourceInfo, *, max_length: int) -> Reference:
         max_length=max_length,
         pad_id=_check_tokenizer(info, module, tokenizer),
     )
+
+
+def _load(info: SourceInfo) -> tuple[Any, Any]:
+    if info.kind == gguf.KIND:
+        return gguf.load(info)
+    return _load_plain(info, info.plain) if info.plain else _load_huggingface(info)
 
 
 def _load_plain(info: SourceInfo, plain: PlainModel) -> tuple[Any, Any]:

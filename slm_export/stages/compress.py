@@ -35,6 +35,8 @@ from slm_export.sources import Reference
 from slm_export.tasks.encoder import BATCH
 from slm_export.tasks.measured import Judged
 
+LONG = 512  # tokens that show which layers the text reaches
+
 Progress = Callable[[str, int, int], None]
 Traced = Callable[[], Any]
 
@@ -132,7 +134,7 @@ class Compressing:
         return Made(compressed=made, trials=trials, tuning=self.tuning)
 
     def _layers(self, inputs: Inputs) -> dict[str, schemes.Layer]:
-        long = inputs.probes[-1].input_ids
+        long = inputs.probes[-1].input_ids[:LONG]
         rows = self.module.get_input_embeddings().weight.shape[0]
         pair = [Tokens(input_ids=tuple((i + shift) % rows for i in long)) for shift in (0, 1)]
         module = self.module

@@ -13,7 +13,7 @@ from slm_export.artifact import Artifact
 from slm_export.records import from_json, read_json
 from tests import support
 from tests.conftest import Cli
-from tests.tiny_causal import CONTEXT, FAMILIES, TURN, make_tiny_causal, texts, write_texts
+from tests.tiny_causal import CONTEXT, FAMILIES, TURN, make_tiny_causal, texts, write_gguf, write_texts
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
@@ -153,3 +153,23 @@ def test_without_an_end_token_the_model_is_refused(bundles, tmp_path):
         "model", "--target", "linux-x86_64", "--eval", source / "eval.jsonl", "--scheme", "fp32", "-o", "dist"
     )
     assert done.returncode == 2 and "does not say where an answer ends" in done.stderr
+
+
+def test_a_gguf_file_is_a_source(bundles, tmp_path):
+    source = bundles("qwen2", "w4a8-dynamic").parent.parent
+    write_gguf(source / "model", tmp_path / "tiny-model.gguf")
+    data = ["--calibration", source / "calibration.jsonl", "--eval", source / "eval.jsonl"]
+    Cli(tmp_path).ok("tiny-model.gguf", "--target", "linux-x86_64", *data, "--scheme", "w8a8-dynamic", "-o", "dist")
+    manifest = read_json(tmp_path / "dist/tiny-model-linux-x86_64/manifest.json")
+    assert manifest["source"]["kind"] == "gguf" and manifest["source"]["license"] == "mit"
+    assert manifest["source"]["architecture"] == "Qwen2ForCausalLM" and manifest["max_length"] == CONTEXT
+    assert "<|im_start|>" in manifest["tokenizer"]["chat_template"]
+    (report,) = read_json(tmp_path / "dist/tiny-model-linux-x86_64/parity.json")["reports"]
+    assert report["verdict"] == "pass" and report["answers"]["perplexity_reference"] < 12, "it is the trained model"
+
+
+def test_a_file_that_is_no_gguf_is_refused(tmp_path):
+    (tmp_path / "damaged.gguf").write_bytes(b"GGUF" + b"\x07" * 100)
+    write_texts(tmp_path / "eval.jsonl", seed=1, rows=4)
+    done = Cli(tmp_path)("damaged.gguf", "--target", "linux-x86_64", "--eval", "eval.jsonl", "--scheme", "fp32")
+    assert done.returncode == 2 and "is no GGUF file" in done.stderr
