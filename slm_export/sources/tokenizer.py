@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_export.sources.reference import Reference
+from slm_export.tasks import CAUSAL, get
 
 # Of tokenizer_config.json, what readers need; the rest is about the machine it was trained on.
 KEPT = (
@@ -34,6 +35,8 @@ def write_tokenizer(reference: Reference, folder: Path, *, strategy: str) -> tup
     backend.save(str(target / "tokenizer.json"), pretty=False)
     config = {k: v for k, v in sorted(_config(tokenizer).items()) if k in KEPT}
     config["model_max_length"] = reference.max_length
+    if reference.task in CAUSAL:  # some readers hand everything that a tokenizer gives to the model
+        config["model_input_names"] = list(get(reference.task).INPUTS)
     text = json.dumps(config, indent=1, ensure_ascii=False, default=str) + "\n"
     (target / "tokenizer_config.json").write_text(text, encoding="utf-8")
     facts = {
