@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slm_export.asking import Answer
     from slm_export.bundle.verify import Verification
     from slm_export.doctor import Backend
     from slm_export.pipeline import Listener
     from slm_export.readers.facts import FileFacts
     from slm_export.results import RunResult
 
-__all__ = ["calibration_schema", "check_backends", "combine_bundles", "export_model", "inspect_file", "verify_bundle"]
+__all__ = [
+    "ask",
+    "calibration_schema",
+    "check_backends",
+    "combine_bundles",
+    "export_model",
+    "inspect_file",
+    "verify_bundle",
+]
 
 
 def export_model(
@@ -41,6 +50,13 @@ def verify_bundle(bundle: Path, *, formats: Sequence[str] = ()) -> Verification:
     from slm_export.bundle.verify import verify
 
     return verify(bundle, formats=formats)
+
+
+def ask(bundle: Path, text: str, **options: Any) -> Answer:
+    """A bundle's answer to one text; see slm_export.asking."""
+    from slm_export.asking import ask as answer
+
+    return answer(bundle, text, **options)
 
 
 def combine_bundles(bundles: Sequence[Path], *, name: str, out: Path) -> Path:

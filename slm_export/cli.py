@@ -168,6 +168,25 @@ def verify(bundle: Path, formats: tuple[str, ...], as_json: bool, junit: Path | 
 
 
 @main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("text")
+@click.option("--pair", help="The second text of a pair, or a question's context.")
+@click.option("--format", type=FORMAT, help="Of the artifact to run.  [default: the bundle's first]")
+@click.option("--most", type=click.IntRange(min=1), default=256, show_default=True, help="Tokens to write.")
+@click.option("--raw", is_flag=True, help="Give a language model TEXT itself, not as a turn of its chat template.")
+@click.option("--json", "as_json", is_flag=True, help="Print answer and speeds as JSON, at the end.")
+def run(bundle: Path, text: str, pair: str | None, format: str | None, most: int, raw: bool, as_json: bool) -> None:
+    """Ask a bundle: its answer to TEXT, as its artifact gives it in its runtime on this computer, one thread.
+
+    A model that writes streams its text, greedily. Speeds are wall time here, not on the device. Needs the export
+    extra.
+    """
+    from slm_export.commands.ask import run as answer
+
+    sys.exit(answer(bundle, text, pair=pair, format=format, most=most, raw=raw, as_json=as_json))
+
+
+@main.command()
 @click.argument("bundles", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--name", required=True, help="Of the bundle that is made.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("dist"), show_default=True)

@@ -61,14 +61,14 @@ def _answer(session: Any, job: ExecuteJob, progress: Callable[[str, int, int], N
         return _generate(session, job, progress)
     rows = []
     for done, tokens in enumerate(job.samples, 1):
-        rows += _run(session, job, [tokens])
+        rows += run_batch(session, job.artifact, job.task, [tokens])
         if done % 64 == 0 or done == len(job.samples):
             progress("running the artifact", done, len(job.samples))
     together = job.probes[: job.artifact.batch]
     return Outputs(
         evaluation=tuple(rows),
-        probes=tuple(m for tokens in job.probes for m in _run(session, job, [tokens])),
-        batched_probes=tuple(_run(session, job, together)) if len(together) > 1 else None,
+        probes=tuple(m for tokens in job.probes for m in run_batch(session, job.artifact, job.task, [tokens])),
+        batched_probes=tuple(run_batch(session, job.artifact, job.task, together)) if len(together) > 1 else None,
     )
 
 
@@ -85,10 +85,10 @@ def _generate(decoder: Any, job: ExecuteJob, progress: Callable[[str, int, int],
     return Outputs(evaluation=tuple(rows), probes=probes, said=tuple(said))
 
 
-def _run(session: Any, job: ExecuteJob, batch: Sequence[Tokens]) -> list[Array]:
+def run_batch(session: Any, artifact: Artifact, task_name: str, batch: Sequence[Tokens]) -> list[Array]:
     """Each sample's matrix from one call; ValueError if an output is missing, or of another type or another shape."""
-    outputs = session.run(_feed(job.artifact, batch))
-    task = tasks.get(job.task)
+    outputs = session.run(_feed(artifact, batch))
+    task = tasks.get(task_name)
     for name, dimensions in task.OUTPUTS.items():
         _require(outputs, name, rows=len(batch), rank=len(dimensions))
     return [task.cut(outputs, row, tokens) for row, tokens in enumerate(batch)]

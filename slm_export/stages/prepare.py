@@ -19,7 +19,7 @@ from slm_export.errors import InputError
 from slm_export.exporters.common import TRACED_LENGTH, copy_structure, sample_inputs
 from slm_export.generation import Rules
 from slm_export.outputs import Inputs, Matrices, Outputs, Tokens, save_outputs
-from slm_export.parity.probes import lowering_rows
+from slm_export.parity.probes import LOWERING_ROWS, LOWERING_TEXTS, lowering_rows
 from slm_export.pruning.asked import Asked
 from slm_export.pruning.facts import PruningFacts
 from slm_export.pruning.prune import Prunable, find_prunable
@@ -85,10 +85,11 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     rules = _rules(task, reference)
     if rules is not None:
         tokens, shapes = (_taught(task, reference, t, rules, progress) for t in (tokens, shapes))
+    most = LOWERING_TEXTS if reference.task in tasks.CAUSAL else LOWERING_ROWS
     inputs = Inputs(
         evaluation=tuple(tokens),
         probes=tuple(shapes),
-        lowering_rows=tuple(lowering_rows([len(t.input_ids) for t in tokens])),
+        lowering_rows=tuple(lowering_rows([len(t.input_ids) for t in tokens], most)),
     )
     write_json(folder / "inputs.json", inputs)
     answered = _run(task, reference.module, tokens, progress, "answering with the reference")

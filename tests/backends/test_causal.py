@@ -47,6 +47,14 @@ def reference(bundle):
     return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
 
 
+def greedy(model, ids):
+    """What transformers writes on."""
+    import torch
+
+    with torch.inference_mode():
+        return model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=40)[0, len(ids) :].tolist()
+
+
 def opened(bundle):
     artifact = from_json(Artifact, read_json(bundle / "manifest.json")["artifacts"][0])
     return runtimes.get("onnx").open(bundle / artifact.path, artifact), artifact
@@ -100,13 +108,11 @@ def test_a_tied_table_is_stored_once_in_one_fused_graph(bundles, scheme):
 
 def test_onnxruntime_genai_writes_what_transformers_writes_and_stops(bundles):
     import onnxruntime_genai as genai
-    import torch
 
     bundle = bundles("llama", "fp32")
     model, tokenizer = reference(bundle)
     ids = tokenizer("the a my is it")["input_ids"]
-    with torch.inference_mode():
-        written = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=40)[0].tolist()
+    written = [*ids, *greedy(model, ids)]
     runner = genai.Model(str(bundle / "onnx"))
     own = genai.Tokenizer(runner)
     assert own.encode("the a my is it").tolist() == ids
@@ -130,6 +136,25 @@ def test_the_bundle_says_how_to_talk_to_the_model(bundles):
     assert {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"} <= beside
     assert "chat_template" in json.loads((bundle / "onnx/tokenizer_config.json").read_text())
     Cli(bundle).ok("verify", bundle)
+
+
+def test_run_streams_what_the_model_writes(bundles, tmp_path):
+    bundle = bundles("llama", "fp32")
+    model, tokenizer = reference(bundle)
+    expected = greedy(model, tokenizer("the a my is it")["input_ids"])
+    said = json.loads(Cli(tmp_path).ok("run", bundle, "the a my is it", "--raw", "--json").stdout.splitlines()[-1])
+    assert said["answer"] == tokenizer.decode(expected, skip_special_tokens=True)
+    assert said["tokens_written"] == len(expected) and said["written_per_second"] > 0
+    done = Cli(tmp_path).ok("run", bundle, "the a my is it", "--raw", "--most", 3)
+    assert said["answer"].startswith(done.stdout.rstrip()) and "3 written" in done.stderr
+    turn = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "now"}], tokenize=False, add_generation_prompt=True
+    )
+    ids = tokenizer(turn, add_special_tokens=False)["input_ids"]
+    said = json.loads(Cli(tmp_path).ok("run", bundle, "now", "--json").stdout.splitlines()[-1])
+    assert said["tokens_read"] == len(ids)
+    long = Cli(tmp_path)("run", bundle, "the " * 200, "--raw")
+    assert long.returncode == 2 and f"the model reads and writes {CONTEXT} together" in long.stderr
 
 
 def test_formats_that_cannot_hold_one_yet_say_so(bundles, tmp_path):
