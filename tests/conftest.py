@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests import support
 from tests.tiny import make_tiny_model, write_csv
@@ -50,23 +54,35 @@ def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path)
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` filled, made by the first of the parallel workers that needs it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.with_suffix(".done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            folder.with_suffix(".done").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT classifier that knows four words, with calibration.csv and eval.csv."""
-    return _tiny(tmp_path_factory.mktemp("tiny"), seed=0)
+    return once(tmp_path_factory, "tiny", partial(_tiny, seed=0))
 
 
 @pytest.fixture(scope="session")
 def other_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another fine-tune of the same architecture."""
-    return _tiny(tmp_path_factory.mktemp("other"), seed=1)
+    return once(tmp_path_factory, "other", partial(_tiny, seed=1))
 
 
-def _tiny(folder: Path, *, seed: int) -> Path:
+def _tiny(folder: Path, *, seed: int) -> None:
     make_tiny_model(folder / "model", seed=seed)
     write_csv(folder / "calibration.csv", seed=10, rows=60)
     write_csv(folder / "eval.csv", seed=11, rows=120)
-    return folder
 
 
 def tiny_args(tiny: Path, out: Path, *more: object) -> list[object]:
@@ -77,29 +93,31 @@ def tiny_args(tiny: Path, out: Path, *more: object) -> list[object]:
 @pytest.fixture(scope="session")
 def example_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The README's main job on the example: three formats, int8."""
-    folder = tmp_path_factory.mktemp("example")
     data = ["--calibration", EXAMPLE / "calibration.csv", "--eval", EXAMPLE / "eval.csv"]
-    Cli(folder).ok(
-        EXAMPLE, "--target", "android-arm64", *data, "-o", "dist", "--junit", "junit.xml", "--report", "r.md"
-    )
+    args = [EXAMPLE, "--target", "android-arm64", *data, "-o", "dist", "--junit", "junit.xml", "--report", "r.md"]
+    folder = once(tmp_path_factory, "example", lambda folder: _exported(folder, *args))
     return folder / "dist" / "banking-intents-android-arm64"
 
 
+def _exported(folder: Path, *args: object) -> None:
+    Cli(folder).ok(*args)
+
+
 @pytest.fixture(scope="session")
-def make_bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Path]]:
+def make_bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Bundles of the tiny model by their flags, each made once."""
-    made: dict[tuple[str, ...], Path] = {}
 
     def make(*flags: object) -> Path:
-        key = tuple(map(str, flags))
-        if key not in made:
-            folder = tmp_path_factory.mktemp("bundle")
-            Cli(folder).ok(*tiny_args(tiny, folder / "dist", *flags))
-            made[key] = folder / "dist" / "model-linux-x86_64"
-            support.note(folder / "dist" / "model-linux-x86_64.run.json", family="bert")
-        return made[key]
+        name = "-".join(["bundle", *(re.sub(r"[^a-z0-9]+", "", str(flag)) for flag in flags)])
+        folder = once(tmp_path_factory, name, lambda folder: _bundled(folder, tiny, *flags))
+        return folder / "dist" / "model-linux-x86_64"
 
-    yield make
+    return make
+
+
+def _bundled(folder: Path, tiny: Path, *flags: object) -> None:
+    Cli(folder).ok(*tiny_args(tiny, folder / "dist", *flags))
+    support.note(folder / "dist" / "model-linux-x86_64.run.json", family="bert")
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ FLOORS = [
     ("oldest", "doctor", "config", "quantizing", "pruning_flags", "planning"),
     ("results",),
     ("report", "bundle"),
-    ("pipeline",),
+    ("pipeline", "asking"),
     ("__init__",),
     ("commands",),
     ("cli",),
