@@ -49,7 +49,7 @@ TASKS = {
     "question-answering": "the span of a context that answers a question",
     "fill-mask": "the token behind a mask",
     "text2text-generation": "a text for a text: T5, BART, Marian",
-    "text-generation": "the next token: Llama, Qwen, Phi, Gemma, SmolLM (ONNX)",
+    "text-generation": "the next token: Llama, Qwen, Phi, Gemma, SmolLM, GPT-2 (ONNX)",
     "feature-extraction": "one embedding per text (sentence-transformers directories)",
     "feature-extraction/hidden-states": "one vector per token, of a plain encoder",
 }

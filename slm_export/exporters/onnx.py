@@ -20,8 +20,6 @@ from slm_export.exporters.common import (
     Exported,
     ExportRequest,
     checked_artifact,
-    copy_structure,
-    replace_layers,
     sample_inputs,
     static_graph,
 )
@@ -86,39 +84,23 @@ def _write_generator(
     compressed: Compressed, request: ExportRequest, folder: Path, *, root: Path, scheme: str
 ) -> Artifact:
     from slm_export.exporters import onnx_seq2seq
+    from slm_export.exporters.onnx_layers import with_layers
 
-    return onnx_seq2seq.write(_with_layers(compressed), compressed, request, folder, root=root, scheme=scheme)
-
-
-def _with_layers(compressed: Compressed) -> Any:
-    from slm_export.exporters.onnx_layers import quantized_layer
-    from slm_export.exporters.onnx_recurrent import recurrent_operator
-
-    module = copy_structure(compressed.module)
-    replace_layers(module, lambda name, layer: recurrent_operator(layer) or quantized_layer(compressed, name, layer))
-    return module
-
-
-def _tied(module: Any, compressed: Compressed) -> Any:
-    """Lookups in a table that a Linear multiplies with read the Linear's integers, in place."""
-    import torch
-
-    from slm_export.exporters.onnx_layers import tie
-
-    layers = dict(compressed.module.named_modules())
-    heads = {id(m.weight): n for n, m in layers.items() if isinstance(m, torch.nn.Linear)}
-    for name, layer in layers.items():
-        head = heads.get(id(layer.weight)) if isinstance(layer, torch.nn.Embedding) else None
-        if head is not None:
-            tensors = compressed.tensors.get(name), compressed.tensors.get(head)
-            module.set_submodule(name, tie(module.get_submodule(name), module.get_submodule(head), tensors))
-    return module
+    return onnx_seq2seq.write(with_layers(compressed), compressed, request, folder, root=root, scheme=scheme)
 
 
 def _graph(compressed: Compressed, request: ExportRequest) -> Any:
+    from slm_export.exporters.onnx_layers import (
+        Dequantize,
+        DequantizedLinear,
+        Quantize,
+        quantized_layer,
+        tie_lookups,
+        with_layers,
+    )
+
     if not compressed.plan.ranges:
-        return tasks.get(request.task).graph(_tied(_with_layers(compressed), compressed))
-    from slm_export.exporters.onnx_layers import Dequantize, DequantizedLinear, Quantize, quantized_layer
+        return tasks.get(request.task).graph(tie_lookups(with_layers(compressed), compressed))
 
     def linear(name: str, layer: Any) -> Any:
         return DequantizedLinear(compressed.tensors[name], layer.bias)

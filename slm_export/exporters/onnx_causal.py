@@ -14,6 +14,7 @@ import io
 import json
 import logging
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,10 @@ import numpy as np
 
 from slm_export.artifact import Artifact, Part, TensorSpec
 from slm_export.errors import ExportError, first_line
+from slm_export.exporters import onnx_causal_traced
 from slm_export.exporters.common import ExportRequest
 from slm_export.exporters.onnx_graph import tidy
-from slm_export.exporters.onnx_layers import FLOAT_ACTIVATIONS, INT8_ACTIVATIONS, blocks
+from slm_export.exporters.onnx_layers import FLOAT_ACTIVATIONS, INT8_ACTIVATIONS, blocks, tie_lookups, with_layers
 from slm_export.exporters.seq2seq import checked_artifact
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.weights import QuantizedTensor
@@ -39,7 +41,8 @@ DATA_SUFFIX = "_data"  # as transformers.js looks for it
 def artifact(compressed: Compressed, request: ExportRequest, folder: Path, *, root: Path, scheme: str) -> Artifact:
     """Write a decoder into `folder`, and read it back.
 
-    Raises ExportError if the builder does not know the architecture, or fails, or the file is not what was asked for.
+    What onnxruntime-genai's builder cannot build is traced by torch.onnx. Raises ExportError if that fails too, or the
+    file is not what was asked for.
     """
     graph, *beside = write(compressed, request, folder)
     part = _part(compressed.module.config, graph.relative_to(root).as_posix())
@@ -77,8 +80,12 @@ def _part(config: Any, path: str) -> Part:
 def write(compressed: Compressed, request: ExportRequest, folder: Path) -> list[Path]:
     """The graph, and onnxruntime-genai's description of it; gives the files, the graph first."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        graph, description = _build(compressed, request, Path(scratch))
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            graph, description = _build(compressed, request, Path(scratch))
+    except ExportError as err:
+        print(f"traced instead, because {err}", file=sys.stderr)
+        graph, description = onnx_causal_traced.build(tie_lookups(with_layers(compressed), compressed), request)
     halved = [compressed.module.get_submodule(n).weight for n, p in compressed.plan.layers.items() if p.bits == 16]
     tidy(graph, halved=[w.detach().numpy() for w in halved])
     _fix_widths(graph.graph, description["model"]["decoder"]["head_size"])

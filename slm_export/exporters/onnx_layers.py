@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from slm_export.exporters.common import copy_structure, replace_layers
 from slm_export.quantization.activations import block_size
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.weights import QuantizedTensor
@@ -154,11 +155,15 @@ class Int8Embedding(torch.nn.Module):
     def __init__(self, tensor: QuantizedTensor) -> None:
         super().__init__()
         self.register_buffer("ints", tensor.ints)
-        self.register_buffer("scales", tensor.scales[:, None].contiguous())
+        self.register_buffer("scales", tensor.scales if tensor.group else tensor.scales[:, None].contiguous())
+        self.group = tensor.group
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        rows = torch.nn.functional.embedding(ids, self.ints)
-        return rows.to(torch.float32) * torch.nn.functional.embedding(ids, self.scales)
+        rows = torch.nn.functional.embedding(ids, self.ints).to(torch.float32)
+        scales = torch.nn.functional.embedding(ids, self.scales)
+        if self.group is None:
+            return rows * scales
+        return (rows.reshape(*ids.shape, -1, self.group) * scales[..., None]).reshape(*ids.shape, -1)
 
 
 class TiedEmbedding(torch.nn.Module):
@@ -172,11 +177,10 @@ class TiedEmbedding(torch.nn.Module):
         head, rows = self.heads[0], ids.flatten()
         scales = head.scales.index_select(0, rows)
         if isinstance(head, BlockLinear):
-            found = head.ints.index_select(0, rows).to(torch.float32) - 128
-            scales = scales[:, :1]
+            found = (head.ints.index_select(0, rows).to(torch.float32) - 128) * scales[:, :, None]
         else:
-            found = head.ints.index_select(1, rows).T.to(torch.float32)
-        return (found.reshape(rows.shape[0], -1) * scales.reshape(-1, 1)).reshape(*ids.shape, -1)
+            found = head.ints.index_select(1, rows).T.to(torch.float32) * scales[:, None]
+        return found.reshape(*ids.shape, -1)
 
 
 def tie(embedding: torch.nn.Module, head: torch.nn.Module, tensors: tuple[Any, Any]) -> torch.nn.Module:
@@ -187,3 +191,24 @@ def tie(embedding: torch.nn.Module, head: torch.nn.Module, tensors: tuple[Any, A
         return embedding
     same = all(torch.equal(getattr(tensors[0], part), getattr(tensors[1], part)) for part in ("ints", "scales"))
     return TiedEmbedding(head) if same else embedding
+
+
+def with_layers(compressed: Compressed) -> Any:
+    """A copy of the module with these layers in place of those that the plan quantizes, and recurrent operators."""
+    from slm_export.exporters.onnx_recurrent import recurrent_operator
+
+    module = copy_structure(compressed.module)
+    replace_layers(module, lambda name, layer: recurrent_operator(layer) or quantized_layer(compressed, name, layer))
+    return module
+
+
+def tie_lookups(module: Any, compressed: Compressed) -> Any:
+    """Lookups in a table that a Linear multiplies with read the Linear's integers, in place."""
+    layers = dict(compressed.module.named_modules())
+    heads = {id(m.weight): n for n, m in layers.items() if isinstance(m, torch.nn.Linear)}
+    for name, layer in layers.items():
+        head = heads.get(id(layer.weight)) if isinstance(layer, torch.nn.Embedding) else None
+        if head is not None:
+            tensors = compressed.tensors.get(name), compressed.tensors.get(head)
+            module.set_submodule(name, tie(module.get_submodule(name), module.get_submodule(head), tensors))
+    return module

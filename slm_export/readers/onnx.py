@@ -199,8 +199,8 @@ def _table(layer: str, ints: Any, stored: dict[str, Any], bits: int | None) -> S
         blocks = scales.reshape(len(ints), -1)
         channels = blocks[:, 0] if (blocks == blocks[:, :1]).all() else blocks
         return _weight(layer, (ints.astype(np.int16) - 128).astype(np.int8).reshape(len(ints), -1), channels)
-    if scales.ndim == 2:  # an embedding table [rows, width], scales [rows, 1]
-        return _weight(layer, ints, scales[:, 0])
+    if scales.ndim == 2:  # an embedding table [rows, width], scales [rows, 1] or [rows, groups]
+        return _weight(layer, ints, scales[:, 0] if scales.shape[1] == 1 else scales)
     return _weight(layer, np.ascontiguousarray(ints.T), scales)  # MatMulInteger: [inputs, outputs]
 
 

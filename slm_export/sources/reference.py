@@ -81,9 +81,25 @@ def _load_huggingface(info: SourceInfo) -> tuple[Any, Any]:
         module = adapters.merge(module, info)
     if info.embedding is not None:
         module = _embedder(info, info.embedding, module)
+    elif info.task in tasks.CAUSAL:
+        _make_linear(module)
     elif info.task == "feature-extraction/hidden-states":
         module.pooler = None  # makes nothing of the hidden states
     return module, tokenizer
+
+
+def _make_linear(module: Any) -> None:
+    """Write GPT-2's Conv1D, a Linear with its weight the other way round, as a Linear."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, Conv1D):
+            inputs, outputs = layer.weight.shape
+            linear = torch.nn.Linear(inputs, outputs)
+            linear.weight = torch.nn.Parameter(layer.weight.detach().T.contiguous())
+            linear.bias = layer.bias
+            module.set_submodule(name, linear)
 
 
 def _overrides(info: SourceInfo) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from slm_export.artifact import Artifact
 from slm_export.records import from_json, read_json
 from tests import support
 from tests.conftest import Cli
-from tests.tiny_causal import CONTEXT, FAMILIES, TURN, make_tiny_causal, texts, write_gguf, write_texts
+from tests.tiny_causal import CONTEXT, FAMILIES, TRACED, TURN, make_tiny_causal, texts, write_gguf, write_texts
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
@@ -86,7 +86,8 @@ def test_every_family_passes_in_int4_with_its_integers_read_back(bundles, family
     assert artifact["scheme"] == "w4a8-dynamic" and report["verdict"] == "pass"
     bits = {n.rsplit(".", 1)[-1]: p["bits"] for n, p in artifact["plan"]["layers"].items()}
     tied = FAMILIES[family]["tie_word_embeddings"]
-    assert bits["down_proj"] == 4 and (bits["embed_tokens"], bits["lm_head"]) == ((8, 8) if tied else (32, 4))
+    inner, table = ("c_fc", "wte") if family == "gpt2" else ("down_proj", "embed_tokens")
+    assert bits[inner] == 4 and (bits[table], bits["lm_head"]) == ((8, 8) if tied else (32, 4))
     assert artifact["layers_carried"] == sum(p["bits"] <= 8 for p in artifact["plan"]["layers"].values())
     assert report["numbers"]["lowering_max_abs_error"] < 1e-4
     answers = report["answers"]
@@ -121,6 +122,30 @@ def test_onnxruntime_genai_writes_what_transformers_writes_and_stops(bundles):
     while not generator.is_done():
         generator.generate_next_token()
     assert generator.get_sequence(0).tolist() == written[:-1] and tokenizer.decode(written[-1]) == TURN
+
+
+@pytest.mark.parametrize("family", TRACED)
+def test_what_the_builder_cannot_build_is_traced_and_runs_in_onnxruntime_genai(bundles, family):
+    import onnxruntime_genai as genai
+
+    bundle = bundles(family, "w4a8-dynamic")
+    graph = onnx.load(bundle / "onnx/model.onnx").graph
+    assert "GroupQueryAttention" not in {n.op_type for n in graph.node}
+    named = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.input}
+    assert named["past_key_values.0.key"][0::2] == ["batch_size", "past_sequence_length"]
+    runner = genai.Model(str(bundle / "onnx"))
+    session, _ = opened(bundle)
+    ids = genai.Tokenizer(runner).encode("the a my is it").tolist()
+    params = genai.GeneratorParams(runner)
+    params.set_search_options(max_length=len(ids) + 8)
+    generator = genai.Generator(runner, params)
+    generator.append_tokens(ids)
+    while not generator.is_done():
+        generator.generate_next_token()
+    state, logits = session.read(session.start(), ids)
+    for token in generator.get_sequence(0).tolist()[len(ids) :]:
+        assert token == logits[-1].argmax()
+        state, logits = session.read(state, [token])
 
 
 def test_the_bundle_says_how_to_talk_to_the_model(bundles):
