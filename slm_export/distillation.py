@@ -49,10 +49,12 @@ def distill(
     passes: int,
     learning_rate: float,
     temperature: float = 2.0,
+    size: int = STEP,
     refresh: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Distilled:
-    """Train `parameters`, in place, for `passes` over the samples, and leave them in the best state that was seen.
+    """Train `parameters`, in place, for `passes` over the samples, `size` or a few more a step, and leave them in the
+    best state that was seen.
 
     `student(part)` answers with gradients to the parameters; `refresh()` is called whenever they changed, to put back
     what must hold of them. One sample in eight, 256 at most, teaches nothing, and its `judge` loss after each pass says
@@ -61,21 +63,21 @@ def distill(
     import torch
 
     lessons, exam = split(samples)
-    total = passes * len(list(_steps(lessons, 0)))
+    total = passes * len(list(_steps(lessons, 0, size)))
     # Adam without decay: the teacher, and not zero, is what weights are to stay near to.
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.99))
-    best = before = _judge(student, teacher, exam, judge)
+    best = before = _judge(student, teacher, exam, judge, size)
     kept = _copies(parameters)
     done = 0
     for number in range(passes):
-        for step in _steps(lessons, number):
+        for step in _steps(lessons, number, size):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * _pace(done / total)
             _learn(step, student, teacher, loss, temperature, optimizer)
             refresh()
             done += 1
             progress(min(done, total), total)
-        now = _judge(student, teacher, exam, judge)
+        now = _judge(student, teacher, exam, judge, size)
         if now < best:
             best, kept = now, _copies(parameters)
     with torch.no_grad():
@@ -101,17 +103,17 @@ def parts_of(samples: Iterable[Tokens], *, most: int = STEP) -> list[Part]:
     return [group[start : start + most] for group in same for start in range(0, len(group), most)]
 
 
-def _steps(lessons: Sequence[Tokens], number: int) -> Iterator[list[Part]]:
+def _steps(lessons: Sequence[Tokens], number: int, size: int) -> Iterator[list[Part]]:
     """The parts of each step of a pass: another order each time, and the same in each run."""
     import torch
 
     chance = torch.Generator().manual_seed(number)
     shuffled = [lessons[int(i)] for i in torch.randperm(len(lessons), generator=chance)]
-    parts = parts_of(shuffled)
+    parts = parts_of(shuffled, most=size)
     step: list[Part] = []
     for i in torch.randperm(len(parts), generator=chance):
         step.append(parts[int(i)])
-        if sum(map(len, step)) >= STEP:
+        if sum(map(len, step)) >= size:
             yield step
             step = []
     if step:
@@ -126,11 +128,11 @@ def _learn(step: Sequence[Part], student: Any, teacher: Any, loss: Loss, tempera
     optimizer.step()
 
 
-def _judge(student: Any, teacher: Any, exam: Sequence[Tokens], loss: Loss) -> float:
+def _judge(student: Any, teacher: Any, exam: Sequence[Tokens], loss: Loss, size: int) -> float:
     import torch
 
     with torch.no_grad():
-        losses = [float(loss(teacher(part), student(part), 1.0)) * len(part) for part in parts_of(exam)]
+        losses = [float(loss(teacher(part), student(part), 1.0)) * len(part) for part in parts_of(exam, most=size)]
     return sum(losses) / len(exam)
 
 

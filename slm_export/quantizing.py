@@ -198,7 +198,7 @@ def _effort(
             where=asked.origin,
             next_step="add --scheme w4a8-dynamic",
         )
-    if asked.value == "high" and task in tasks.GENERATING:
+    if asked.value == "high" and task in tasks.ENCODER_DECODERS:
         raise UsageError(f"--effort high does not know {task} yet", where=asked.origin)
     if asked.value == "high" and chosen is None:
         raise UsageError("--effort high needs a calibration set to learn from", next_step="give --calibration")

@@ -142,7 +142,7 @@ def _limited(description: dict[str, Any], request: ExportRequest) -> dict[str, A
 def _build(compressed: Compressed, request: ExportRequest, scratch: Path) -> tuple[Any, dict[str, Any]]:
     from onnxruntime_genai.models.builder import create_model
 
-    config = _as_the_builder_reads(compressed.module.config)
+    config = _as_the_builder_reads(compressed.module.config, request.max_length)
     config.save_pretrained(scratch)
     compressed.module.generation_config.save_pretrained(scratch)
     options = {
@@ -163,10 +163,13 @@ def _build(compressed: Compressed, request: ExportRequest, scratch: Path) -> tup
     return built[0], json.loads((scratch / CONFIG).read_text(encoding="utf-8"))
 
 
-def _as_the_builder_reads(config: Any) -> Any:
-    """transformers keeps Gemma-3's two kinds of positions by kind of layer, the builder as two fields."""
+def _as_the_builder_reads(config: Any, length: int) -> Any:
+    """transformers keeps Gemma-3's two kinds of positions by kind of layer, the builder as two fields. Tables of
+    positions need not be longer than what is read, where their values do not depend on how long they are."""
     config = copy.deepcopy(config)
     kinds = getattr(config, "rope_parameters", None) or {}
+    if kinds.get("rope_type") == "default" and not hasattr(config, "original_max_position_embeddings"):
+        config.max_position_embeddings = min(length, config.max_position_embeddings)
     if "full_attention" in kinds and "sliding_attention" in kinds:
         config.rope_local_base_freq = kinds["sliding_attention"]["rope_theta"]
         config.rope_parameters = kinds["full_attention"]

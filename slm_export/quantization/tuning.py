@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from slm_export.distillation import LOSSES, Answers, Distilled, Part, distill
+from slm_export.distillation import LOSSES, STEP, Answers, Distilled, Part, distill
 from slm_export.outputs import Tokens
 from slm_export.quantization.compressed import put_floats
 from slm_export.quantization.rounding import Rounded
@@ -30,10 +30,12 @@ def tune(
     task: ModuleType,
     tokens: Sequence[Tokens],
     *,
+    size: int = STEP,
     progress: Callable[[int, int], None],
 ) -> tuple[Rounded, Distilled]:
     """The same integers with other scales, and other norms among the floats; and how it went. Layers of 8 bits stay as
-    they are. `module` is what was rounded: the reference's own, or what pruning left of it."""
+    they are. `module` is what was rounded: the reference's own, or what pruning left of it; `size` how many samples a
+    step sees."""
     import torch
 
     module = _started(module, rounded)
@@ -70,6 +72,7 @@ def tune(
         passes=PASSES,
         learning_rate=LEARNING_RATE,
         temperature=1.0,
+        size=size,
         progress=progress,
     )
     with torch.no_grad():

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from slm_export import tasks
 from slm_export.calibration.labels import Targets
-from slm_export.distillation import Distilled
+from slm_export.distillation import STEP, Distilled
 from slm_export.names import AUTO
 from slm_export.outputs import Inputs, Matrices, Tokens
 from slm_export.parity.budget import Loss, MaxDrop, allowed, loss
@@ -213,6 +214,7 @@ class Compressing:
             rounded,
             self.task,
             self.samples.taught,
+            size=1 if self.reference.task in tasks.CAUSAL else STEP,  # one text's logits are as many as memory bears
             progress=partial(self.progress, "tuning scales and norms by distillation"),
         )
         return rounded

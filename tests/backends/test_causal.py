@@ -3,6 +3,7 @@ what is exported."""
 
 import json
 import os
+import re
 
 import numpy as np
 import onnx
@@ -223,3 +224,17 @@ def test_a_file_that_is_no_gguf_is_refused(tmp_path):
     write_texts(tmp_path / "eval.jsonl", seed=1, rows=4)
     done = Cli(tmp_path)("damaged.gguf", "--target", "linux-x86_64", "--eval", "eval.jsonl", "--scheme", "fp32")
     assert done.returncode == 2 and "is no GGUF file" in done.stderr
+
+
+def test_scales_and_norms_are_tuned_on_demand(bundles, tmp_path):
+    source = bundles("llama", "w4a8-dynamic").parent.parent
+    write_texts(tmp_path / "calibration.jsonl", seed=20, rows=60)
+    data = ["--calibration", "calibration.jsonl", "--calibration-samples", 20, "--eval", source / "eval.jsonl"]
+    scheme = ["--scheme", "w4a8-dynamic", "--effort", "high"]
+    Cli(tmp_path).ok(source / "model", "--target", "linux-x86_64", *data, *scheme, "-o", "dist")
+    bundle = tmp_path / "dist/model-linux-x86_64"
+    said = next(line for line in (bundle / "report.md").read_text().splitlines() if line.startswith("Scales and norms"))
+    before, after = (float(number) for number in re.findall(r"([\d.e-]+) (?:before|after)", said))
+    assert after <= before
+    (artifact,) = read_json(bundle / "manifest.json")["artifacts"]
+    assert artifact["layers_carried"] == 16
