@@ -148,7 +148,6 @@ def _build(compressed: Compressed, request: ExportRequest, scratch: Path) -> tup
     options = {
         "hf_details": {"extra_kwargs": {}, "hf_name": str(scratch), "hf_config": config},
         "hf_token": False,
-        "disable_qkv_fusion": True,  # each layer has its own precision
         "windowed_kv_cache": False,  # which optimum and transformers.js do not know
         "shared_embeddings": bool(config.tie_word_embeddings),
     }
@@ -205,14 +204,27 @@ def _writing(compressed: Compressed) -> Iterator[list[Any]]:
     places = _places(compressed)
     original = {
         name: getattr(Model, name)
-        for name in ("load_weights", "make_matmul_op", "make_embedding_lookup", "save_model", "save_processing")
-    }
+        for name in (
+            "load_weights", "make_matmul_op", "make_packed_matmul", "is_qkv_projection_packable",
+            "make_embedding_lookup", "save_model", "save_processing",
+        )
+    }  # fmt: skip
 
     def matmul(self: Any, layer: Any, basename: str, root_input: str, **kwargs: Any) -> Any:
         rows = _rows_of(layer.weight, places)
         if rows is None:
             return original["make_matmul_op"](self, layer, basename, root_input, **kwargs)
-        return _matmul(self, compressed, rows, basename, root_input, **kwargs)
+        return _matmul(self, compressed, [rows], basename, root_input, **kwargs)
+
+    def packable(self: Any, number: int, attention: Any) -> bool:
+        """Whether queries, keys and values can be one product: if they are rounded alike."""
+        found = [_rows_of(layer.weight, places) for layer in (attention.q_proj, attention.k_proj, attention.v_proj)]
+        return None not in found and len({compressed.plan.layers[rows.layer] for rows in found if rows}) == 1
+
+    def packed(self: Any, *layers_and_names: Any, **kwargs: Any) -> Any:
+        *layers, basename, root_input = layers_and_names
+        found = [_rows_of(layer.weight, places) for layer in layers]
+        return _matmul(self, compressed, [rows for rows in found if rows], basename, root_input, **kwargs)
 
     def lookup(self: Any, embedding: Any, basename: str, lm_head: Any) -> Any:
         rows = _rows_of(embedding, places)
@@ -223,6 +235,8 @@ def _writing(compressed: Compressed) -> Iterator[list[Any]]:
     replacements = {
         "load_weights": lambda self, path: compressed.module,
         "make_matmul_op": matmul,
+        "make_packed_matmul": packed,
+        "is_qkv_projection_packable": packable,
         "make_embedding_lookup": lookup,
         "save_model": lambda self, folder: built.append(self.model),
         "save_processing": lambda self, name, extra, folder: None,
@@ -266,30 +280,50 @@ def _stored(builder: Any, layer: str, tensor: QuantizedTensor) -> tuple[list[str
     return names, block
 
 
-def _matmul(builder: Any, compressed: Compressed, rows: _Rows, basename: str, root_input: str, **kwargs: Any) -> str:
-    whole = compressed.tensors[rows.layer]
-    layer = rows.layer if rows.count == len(whole.ints) else f"{rows.layer}[{rows.first}:{rows.first + rows.count}]"
-    tensor = _cut(whole, rows)
-    names, block = _stored(builder, layer, tensor)
-    name = f"{basename}NBits"
+def _matmul(
+    builder: Any, compressed: Compressed, parts: list[_Rows], basename: str, root_input: str, **kwargs: Any
+) -> str:
+    """One product with the rows of `parts`, which are rounded alike; each part is stored by itself."""
+    tensors = [_cut(compressed.tensors[rows.layer], rows) for rows in parts]
+    stored = [_stored(builder, _name(compressed, rows), tensor) for rows, tensor in zip(parts, tensors, strict=True)]
+    name, block = f"{basename}NBits", stored[0][1]
+    columns = zip(*(names for names, _ in stored), strict=True)
+    inputs = [
+        _joined(builder, f"{name}/{kind}", names) for kind, names in zip(("ints", "scales"), columns, strict=True)
+    ]
     output = "logits" if kwargs.get("logits") else f"{name}/output_0"
-    outputs, inputs = tensor.ints.shape
-    float_activations = compressed.plan.layers[rows.layer].activations == "float"
+    outputs = sum(len(tensor.ints) for tensor in tensors)
+    float_activations = compressed.plan.layers[parts[0].layer].activations == "float"
     builder.make_node(
         "MatMulNBits",
-        inputs=[root_input, *names],
+        inputs=[root_input, *inputs],
         outputs=[output],
         name=name,
         domain="com.microsoft",
         accuracy_level=FLOAT_ACTIVATIONS if float_activations else INT8_ACTIVATIONS,
-        bits=tensor.bits,
+        bits=tensors[0].bits,
         block_size=block,
-        K=inputs,
+        K=tensors[0].ints.shape[1],
         N=outputs,
     )
     shape = builder.make_hidden_state_shape(seq_dim=kwargs.get("seq_dim", "sequence_length"), last_dim=outputs)
     builder.make_value(output, builder.io_dtype, shape=shape)
     return name
+
+
+def _name(compressed: Compressed, rows: _Rows) -> str:
+    whole = rows.count == len(compressed.tensors[rows.layer].ints)
+    return rows.layer if whole else f"{rows.layer}[{rows.first}:{rows.first + rows.count}]"
+
+
+def _joined(builder: Any, name: str, stored: tuple[str, ...]) -> str:
+    """Initializers as one, by a Concat that the runtime folds at load."""
+    if len(stored) == 1:
+        return stored[0]
+    values = [builder.model.graph.initializers[part] for part in stored]
+    shape = [sum(v.shape[0] for v in values), *values[0].shape[1:]]
+    builder.make_concat(name, list(stored), dtype=values[0].dtype, shape=shape, axis=0)
+    return f"{name}/output_0"
 
 
 def _lookup(builder: Any, compressed: Compressed, layer: str, basename: str) -> str:

@@ -47,11 +47,17 @@ def _store_as_half(graph: Any, weights: Iterable[npt.NDArray[np.float32]]) -> No
 def _store_group_scales_as_half(graph: Any) -> None:
     """Those of groups, which lie on a grid that float16 holds: a sixteenth of an int4 layer's size."""
     for node in list(graph):
-        scales = node.inputs[2] if node.op_type == "MatMulNBits" else None
-        if scales is not None and scales.name in graph.initializers and scales.dtype == ir.DataType.FLOAT:
-            values = scales.const_value.numpy()
-            if np.array_equal(values, values.astype(np.float16).astype(np.float32)):
-                _halve(graph, scales)
+        for scales in _parts(node.inputs[2]) if node.op_type == "MatMulNBits" else ():
+            if scales.name in graph.initializers and scales.dtype == ir.DataType.FLOAT:
+                values = scales.const_value.numpy()
+                if np.array_equal(values, values.astype(np.float16).astype(np.float32)):
+                    _halve(graph, scales)
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What a value is joined of."""
+    joined = value.producer()
+    return list(joined.inputs) if joined is not None and joined.op_type == "Concat" else [value]
 
 
 def _halve(graph: Any, value: Any) -> None:

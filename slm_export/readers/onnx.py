@@ -167,7 +167,9 @@ def weights(path: Path) -> Iterator[StoredWeight]:
 
     graph = _load(path).graph
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-    bits = {n.input[1]: _bits(n) for n in _nodes(graph) if n.op_type == "MatMulNBits"}
+    joined = {n.output[0]: list(n.input) for n in _nodes(graph) if n.op_type == "Concat"}
+    products = [n for n in _nodes(graph) if n.op_type == "MatMulNBits"]
+    bits = {part: _bits(n) for n in products for part in joined.get(n.input[1], [n.input[1]])}
     parts: dict[str, list[tuple[int, StoredWeight]]] = {}
     for name, ints in stored.items():
         if name.endswith(".ints"):
