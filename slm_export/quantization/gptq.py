@@ -20,20 +20,35 @@ from slm_export.quantization.weights import (
 
 DAMPING = 0.01  # of the mean of the Hessian's diagonal
 BLOCK = 96  # columns whose errors are carried on together
+BLEND = 0.5  # of the correction for inputs that are already off
+BLEND_DAMPING = 0.05
 
 
-def quantize_gptq(weight: Any, hessian: Any, *, bits: int, group: int | None) -> QuantizedTensor:
+def quantize_gptq(
+    weight: Any, hessian: Any, *, bits: int, group: int | None, shift: Any | None = None
+) -> QuantizedTensor:
     """Scales searched by the Hessian's diagonal, then GPTQ and a refit of the scales, twice.
 
-    weight float32 [outputs, inputs], hessian float32 [inputs, inputs]. Raises ValueError if the weight holds NaN or
-    infinity.
+    weight float32 [outputs, inputs], hessian float32 [inputs, inputs]. `shift` is (F - X)'X / n for the inputs F that
+    the float model would give: the weight aimed at then makes up for half of what was lost before this layer.
+    Raises ValueError if the weight holds NaN or infinity.
     """
-    tensor = quantize_searched(weight, bits=bits, group=group, importance=hessian.diagonal())
+    wanted = weight if shift is None else corrected(weight, hessian, shift)
+    tensor = quantize_searched(wanted, bits=bits, group=group, importance=hessian.diagonal())
     scales = tensor.scales.reshape(len(weight), -1)
     for _ in range(2):
-        ints = _columns(weight, hessian, scales, bits=bits)
-        scales = _refit(weight, ints, hessian, scales, group=group)
+        ints = _columns(wanted, hessian, scales, bits=bits)
+        scales = _refit(wanted, ints, hessian, scales, group=group)
     return tensor_of(ints, scales, bits=bits, group=group)
+
+
+def corrected(weight: Any, hessian: Any, shift: Any) -> Any:
+    """The weight W + BLEND * W G H^-1, G the shift, whose answers to shifted inputs lie nearer to the float model's."""
+    import torch
+
+    damped = hessian.clone()
+    damped.diagonal().add_(BLEND_DAMPING * hessian.diagonal().mean())
+    return weight + BLEND * torch.linalg.solve(damped, (weight @ shift).T).T
 
 
 def output_error(change: Any, hessian: Any) -> float:

@@ -5,6 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from slm_export.records import record
+
+
+@record
+class Moments:
+    """X'X / n of the inputs X [n, inputs] of a Linear (its Hessian, but for a factor), float32 [inputs, inputs]; and
+    (F - X)'X / n, F being what the float model gives it, where that was seen too."""
+
+    hessian: Any
+    shift: Any | None = None
+
 
 class Sums:
     """Of some Linears of `module`, by name; inputs that several share, as a block's Q, K and V, are summed once."""
@@ -12,11 +23,22 @@ class Sums:
     def __init__(self, module: Any, names: Sequence[str]) -> None:
         self._module, self._names = module, names
         self._hessians: dict[str, Any] = {}
+        self._shifts: dict[str, Any] = {}
         self._leaders: dict[str, str] = {}
         self._rows: dict[str, int] = {}
 
-    def add(self, run: Callable[[], Any]) -> Any:
-        """Run the module; gives what it made."""
+    def add(self, run: Callable[[], Any], wanted: Callable[[], Any] | None = None) -> tuple[Any, Any]:
+        """Run the module, and before that as the float model would; gives what the two made."""
+        aimed, first = self._inputs(wanted) if wanted else ({}, None)
+        given, second = self._inputs(run)
+        for name, parts in given.items():
+            leader = next(n for n, other in given.items() if other[0] is parts[0])
+            self._leaders[name] = leader
+            if leader == name:
+                self._sum(name, _rows(parts), _rows(aimed[name]) if name in aimed else None)
+        return first, second
+
+    def _inputs(self, run: Callable[[], Any]) -> tuple[dict[str, list[Any]], Any]:
         found: dict[str, list[Any]] = {}
         hooks = [
             self._module.get_submodule(n).register_forward_pre_hook(
@@ -25,23 +47,26 @@ class Sums:
             for n in self._names
         ]
         try:
-            made = run()
+            return found, run()
         finally:
             for hook in hooks:
                 hook.remove()
-        for name, parts in found.items():
-            leader = next(n for n, other in found.items() if other[0] is parts[0])
-            self._leaders[name] = leader
-            if leader == name:
-                x = _rows(parts)
-                self._hessians[name] = x.T @ x + self._hessians.get(name, 0)
-                self._rows[name] = len(x) + self._rows.get(name, 0)
-        return made
 
-    def hessians(self) -> dict[str, Any]:
-        """X'X / n of the inputs X [n, inputs] of every Linear that ran (its Hessian, but for a factor), float32
-        [inputs, inputs]."""
-        return {name: self._hessians[leader] / self._rows[leader] for name, leader in self._leaders.items()}
+    def _sum(self, name: str, x: Any, aimed: Any | None) -> None:
+        self._hessians[name] = x.T @ x + self._hessians.get(name, 0)
+        self._rows[name] = len(x) + self._rows.get(name, 0)
+        if aimed is not None:
+            self._shifts[name] = (aimed - x).T @ x + self._shifts.get(name, 0)
+
+    def moments(self) -> dict[str, Moments]:
+        """Of every Linear that ran."""
+        return {
+            name: Moments(
+                hessian=self._hessians[leader] / self._rows[leader],
+                shift=self._shifts[leader] / self._rows[leader] if leader in self._shifts else None,
+            )
+            for name, leader in self._leaders.items()
+        }
 
 
 def _rows(parts: Sequence[Any]) -> Any:
@@ -50,6 +75,7 @@ def _rows(parts: Sequence[Any]) -> Any:
     return torch.cat([p.reshape(-1, p.shape[-1]) for p in parts]).float()
 
 
-def scaled(hessian: Any, scale: Any) -> Any:
+def scaled(moments: Moments, scale: Any) -> Moments:
     """Of the inputs divided by `scale` [inputs]."""
-    return hessian / (scale[:, None] * scale)
+    both = scale[:, None] * scale
+    return Moments(hessian=moments.hessian / both, shift=None if moments.shift is None else moments.shift / both)
