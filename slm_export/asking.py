@@ -17,9 +17,11 @@ from slm_export.artifact import Artifact
 from slm_export.bundle.manifest import Manifest, read_manifest, task_module
 from slm_export.calibration import Sample
 from slm_export.errors import DependencyError, InputError
+from slm_export.outputs import Array
 from slm_export.records import record
-from slm_export.requirements import RUN_NEEDS
+from slm_export.requirements import RUN_NEEDS, tested
 from slm_export.runtimes.worker import run_batch
+from slm_export.tasks import encoder
 
 
 @record
@@ -51,20 +53,23 @@ def ask(
     """Answer `text` (a question's context or a pair's second text is `pair`); `say` hears a written text as it comes.
 
     A model that writes is greedy, writes at most `most` tokens, and is given the text as a user's turn of its chat
-    template, if it has one and not `raw`. Raises InputError if the bundle has no such artifact or the text is longer
-    than it takes, DependencyError if a library is missing.
+    template, if it has one and not `raw`. Texts longer than the artifact takes are cut, but a causal model's are
+    refused. Raises InputError for that, if the bundle has no such artifact, or `pair` is missing or too much;
+    DependencyError if a library is missing.
     """
     manifest = read_manifest(bundle)
     artifact = _chosen(manifest, format)
     _require(artifact)
     tokenizer, task = _tokenizer(bundle, manifest), task_module(manifest)
     causal = manifest.task in tasks.CAUSAL
-    if causal and not raw and manifest.tokenizer.chat_template:
+    _require_texts(manifest, pair)
+    turn = causal and not raw and bool(manifest.tokenizer.chat_template)
+    if turn:
         turns = [{"role": "user", "content": text}]
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     session = runtimes.get(artifact.format).open((bundle / artifact.path).resolve(), artifact)
     if causal:
-        ids = tokenizer(text, add_special_tokens=raw, truncation=False)["input_ids"]
+        ids = tokenizer(text, add_special_tokens=not turn, truncation=False)["input_ids"]
         return _written(artifact, _write(session, artifact, ids, most), len(ids), tokenizer, say)
     words = tuple(text.split()) if manifest.task == "token-classification" else ()
     sample = Sample(line=0, text=text, pair=pair, words=words)
@@ -74,9 +79,7 @@ def ask(
         return _written(artifact, steps, len(tokens.input_ids), tokenizer, say)
     name = "/".join(filter(None, (manifest.task, manifest.head)))
     (matrix,) = run_batch(session, artifact, name, [tokens])
-    found = task.answer(matrix, tokens, manifest.labels)
-    if isinstance(found, (list, tuple)) and not manifest.labels and manifest.task == "feature-extraction":
-        found = [round(float(v), 6) for v in matrix[0]]
+    found = _readable(task.answer(matrix, tokens, manifest.labels), matrix, manifest, tokenizer)
     return Answer(artifact=artifact.path, runtime=_runtime(artifact), answer=found, tokens_read=len(tokens.input_ids))
 
 
@@ -91,11 +94,29 @@ def _chosen(manifest: Manifest, format: str | None) -> Artifact:
     return found
 
 
+def _readable(found: Any, matrix: Array, manifest: Manifest, tokenizer: Any) -> Any:
+    """Tokens by name, and where the output itself is the answer, that."""
+    if manifest.task == "fill-mask":
+        return tokenizer.convert_ids_to_tokens(found)
+    if found is not None or manifest.task == "question-answering":
+        return found
+    rows = [[round(float(v), 6) for v in row] for row in matrix]
+    return rows if manifest.head == "hidden-states" else rows[0]
+
+
+def _require_texts(manifest: Manifest, pair: str | None) -> None:
+    inputs = {spec.name for entry in manifest.artifacts for spec in entry.artifact.inputs}
+    if pair is None and (manifest.task == "question-answering" or encoder.SEGMENTS in inputs):
+        raise InputError("the model reads two texts", next_step="give the second, or a question's context, as --pair")
+    if pair is not None and manifest.task in (*tasks.GENERATING, "token-classification"):
+        raise InputError(f"a {manifest.task} model reads one text", next_step="leave --pair out")
+
+
 def _require(artifact: Artifact) -> None:
     needs = {"transformers": "transformers", **RUN_NEEDS[artifact.format]}
     missing = [dist for dist, module in needs.items() if find_spec(module) is None]
     if missing:
-        raise DependencyError(f"running this bundle needs {', '.join(missing)}", next_step=f"pip install {missing[0]}")
+        raise DependencyError(f"running this bundle needs {', '.join(missing)}", next_step=f"pip install {' '.join(map(tested, missing))}")
 
 
 def _tokenizer(bundle: Path, manifest: Manifest) -> Any:

@@ -180,8 +180,10 @@ def _quietly() -> Iterator[None]:
     """The builder tells its progress on stdout, where ours is."""
     with contextlib.redirect_stdout(io.StringIO()):
         logging.disable(logging.WARNING)
-        yield
-        logging.disable(logging.NOTSET)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 @record

@@ -25,7 +25,7 @@ def quantized_layer(compressed: Compressed, name: str, layer: torch.nn.Module) -
     if tensor is None:
         return None
     if isinstance(layer, torch.nn.Embedding):
-        return Int8Embedding(tensor)
+        return Int8Embedding(tensor, factor=float(getattr(layer, "embed_scale", 1.0)))
     activations = compressed.plan.layers[name].activations
     if activations == "per-tensor":
         return DynamicLinear(tensor, layer.bias)
@@ -150,10 +150,11 @@ class DequantizedLinear(torch.nn.Module):
 
 
 class Int8Embedding(torch.nn.Module):
-    """Looks up int8 rows and their scales, and multiplies only what was looked up."""
+    """Looks up int8 rows and their scales, and multiplies only what was looked up; and by `factor`, as Gemma does."""
 
-    def __init__(self, tensor: QuantizedTensor) -> None:
+    def __init__(self, tensor: QuantizedTensor, factor: float) -> None:
         super().__init__()
+        self.factor = factor
         self.register_buffer("ints", tensor.ints)
         self.register_buffer("scales", tensor.scales if tensor.group else tensor.scales[:, None].contiguous())
         self.group = tensor.group
@@ -162,15 +163,21 @@ class Int8Embedding(torch.nn.Module):
         rows = torch.nn.functional.embedding(ids, self.ints).to(torch.float32)
         scales = torch.nn.functional.embedding(ids, self.scales)
         if self.group is None:
-            return rows * scales
-        return (rows.reshape(*ids.shape, -1, self.group) * scales[..., None]).reshape(*ids.shape, -1)
+            return _times(rows * scales, self.factor)
+        found = (rows.reshape(*ids.shape, -1, self.group) * scales[..., None]).reshape(*ids.shape, -1)
+        return _times(found, self.factor)
+
+
+def _times(rows: torch.Tensor, factor: float) -> torch.Tensor:
+    return rows if factor == 1 else rows * factor
 
 
 class TiedEmbedding(torch.nn.Module):
     """Looks up in the integers that the product over the vocabulary multiplies with, so that they are stored once."""
 
-    def __init__(self, head: DynamicLinear | BlockLinear | DequantizedLinear) -> None:
+    def __init__(self, head: DynamicLinear | BlockLinear | DequantizedLinear, factor: float) -> None:
         super().__init__()
+        self.factor = factor
         self.heads = (head,)  # not a submodule: the integers keep the head's name
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
@@ -180,7 +187,7 @@ class TiedEmbedding(torch.nn.Module):
             found = (head.ints.index_select(0, rows).to(torch.float32) - 128) * scales[:, :, None]
         else:
             found = head.ints.index_select(1, rows).T.to(torch.float32) * scales[:, None]
-        return found.reshape(*ids.shape, -1)
+        return _times(found.reshape(*ids.shape, -1), self.factor)
 
 
 def tie(embedding: torch.nn.Module, head: torch.nn.Module, tensors: tuple[Any, Any]) -> torch.nn.Module:
@@ -190,7 +197,7 @@ def tie(embedding: torch.nn.Module, head: torch.nn.Module, tensors: tuple[Any, A
     if not quantized or not isinstance(embedding, Int8Embedding):
         return embedding
     same = all(torch.equal(getattr(tensors[0], part), getattr(tensors[1], part)) for part in ("ints", "scales"))
-    return TiedEmbedding(head) if same else embedding
+    return TiedEmbedding(head, embedding.factor) if same else embedding
 
 
 def with_layers(compressed: Compressed) -> Any:

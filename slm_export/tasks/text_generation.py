@@ -44,6 +44,7 @@ COMPARED = 31  # tokens at each position
 OTHER = -1  # the answer where the best token is none of them
 STEPPED = 8  # tokens at a text's end that are read one by one
 AT_ONCE = 256  # positions whose logits are held at once
+SAME_LOGITS = 1e-4  # of the largest, which two ways of computing them may differ
 
 
 class Session(Protocol):
@@ -83,7 +84,13 @@ def rules(module: Any, *, max_length: int) -> Rules:
 
 
 def teach(module: Any, tokens: Sequence[Tokens], rules: Rules, progress: Callable[[int], None]) -> list[Tokens]:
-    """Each sample with the tokens whose logits are compared at each position."""
+    """Each sample with the tokens whose logits are compared at each position.
+
+    Raises InputError if the model makes more of its head's outputs than is known here.
+    """
+    for sample in tokens[:1]:
+        *_, (rows, _) = _logits(module, sample)
+        _require_same(rows[-1], _last(module, sample)[0], type(module).__name__)
     taught = []
     for number, sample in enumerate(tokens, 1):
         steps = [step for rows, first in _logits(module, sample) for step in _steps(rows, sample.input_ids, first)]
@@ -110,6 +117,15 @@ def _scaled(module: Any, logits: Any) -> Any:
     softcap = getattr(config, "final_logit_softcapping", None)
     logits = logits / (getattr(config, "logits_scaling", None) or 1.0) * (getattr(config, "logit_scale", None) or 1.0)
     return (logits / softcap).tanh() * softcap if softcap else logits
+
+
+def _require_same(computed: Array, own: Array, name: str) -> None:
+    error = float(np.abs(computed - own).max())
+    if not error <= SAME_LOGITS * max(1.0, float(np.abs(own).max())):
+        raise InputError(
+            f"{name} does something to its logits that slm-export does not know of",
+            where=f"they differ by {error:.3g} from what its head gives",
+        )
 
 
 def _steps(rows: Array, ids: Ids, first: int) -> Iterator[Step]:

@@ -115,6 +115,25 @@ def test_golden_answers_are_what_the_task_says(made):
     assert found["text-classification/regression"]["answer"] is None
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_run_answers_as_the_golden_vectors_do(made, tmp_path, head):
+    bundle = made(head, "fp32", ["onnx"])
+    golden = read_json(bundle / "golden.json")["samples"][0]
+    pair = ["--pair", golden["pair"]] if golden.get("pair") else []
+    said = json.loads(Cli(tmp_path).ok("run", bundle, golden["text"], *pair, "--json").stdout.splitlines()[-1])
+    if head == "fill-mask":
+        vocabulary = read_json(bundle / "tokenizer/tokenizer.json")["model"]["vocab"]
+        assert [vocabulary[token] for token in said["answer"]] == golden["answer"]
+    elif golden["answer"] is not None:
+        assert said["answer"] == golden["answer"]
+    else:
+        recorded = read_json(bundle / "golden.json")["artifacts"]["onnx/model.onnx"]["outputs"][0]
+        assert said["answer"] == pytest.approx(recorded if head.endswith("hidden-states") else recorded[0], abs=1e-4)
+    if pair:
+        done = Cli(tmp_path)("run", bundle, golden["text"])
+        assert done.returncode == 2 and "--pair" in done.stderr
+
+
 def test_verify_refuses_a_regression_that_is_off(made, tmp_path):
     import shutil
 
