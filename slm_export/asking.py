@@ -116,7 +116,9 @@ def _require(artifact: Artifact) -> None:
     needs = {"transformers": "transformers", **RUN_NEEDS[artifact.format]}
     missing = [dist for dist, module in needs.items() if find_spec(module) is None]
     if missing:
-        raise DependencyError(f"running this bundle needs {', '.join(missing)}", next_step=f"pip install {' '.join(map(tested, missing))}")
+        raise DependencyError(
+            f"running this bundle needs {', '.join(missing)}", next_step=f"pip install {' '.join(map(tested, missing))}"
+        )
 
 
 def _tokenizer(bundle: Path, manifest: Manifest) -> Any:
@@ -139,13 +141,13 @@ def _write(session: Any, artifact: Artifact, ids: Sequence[int], most: int) -> I
             f"the prompt has {len(ids)} tokens, the model reads and writes {artifact.max_length} together",
             next_step="shorten it, or export with a larger --max-length",
         )
-    state, logits = session.read(session.start(), ids)
+    state, logits = session.last(session.start(), ids)
     for _ in range(min(most, room)):
-        token = int(logits[-1].argmax())
+        token = int(logits.argmax())
         yield token
         if token in rules.ends:
             return
-        state, logits = session.read(state, [token])
+        state, logits = session.last(state, [token])
 
 
 def _answer_steps(decoder: Any, artifact: Artifact, ids: Sequence[int], most: int) -> Iterator[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ class _Run:
             source=self.plan.source,
             max_length=self.plan.shape.max_length,
             wishes=Wishes(
-                formats={c.format: self.needs(c) for c in chosen},
+                formats={c.format: self.needs(c, chosen) for c in chosen},
                 rounding=self.plan.quantizing.rounding,
                 int8_share=self.plan.quantizing.int8_share,
                 int8_by=self.plan.quantizing.int8_by,
@@ -119,7 +119,7 @@ class _Run:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         return prepared
 
-    def needs(self, choice: Choice) -> FormatNeeds:
+    def needs(self, choice: Choice, chosen: Sequence[Choice]) -> FormatNeeds:
         exporter = exporters.get(choice.format)
         causal = self.plan.source.task in tasks.CAUSAL  # whose Linears bear only the finest: see docs/architecture.md
         return FormatNeeds(
@@ -127,8 +127,12 @@ class _Run:
             schemes=choice.candidates,
             activations=exporter.ACTIVATIONS[-1:] if causal else exporter.ACTIVATIONS,
             group_scale_bytes=exporter.GROUP_SCALE_BYTES,
-            int8_group=GROUP if causal else None,
+            int8_group=GROUP if causal and self.groups_int8(chosen) else None,
         )
+
+    def groups_int8(self, chosen: Sequence[Choice]) -> bool:
+        """Whether every format can: the integers are the same in all."""
+        return all(exporters.get(c.format).INT8_GROUPS for c in chosen)
 
     def key(self) -> str:
         """Of what roundings and trials depend on: model, data, lengths, pruning, and the code that makes them."""

@@ -12,9 +12,8 @@ from typing import Any
 from slm_export import tasks
 from slm_export.artifact import Artifact
 from slm_export.errors import ExportError, first_line
-from slm_export.exporters import seq2seq
+from slm_export.exporters import executorch_causal, executorch_lowering, executorch_seq2seq, seq2seq
 from slm_export.exporters.common import (
-    NO_CAUSAL,
     NO_STATIC_GENERATION,
     TRACED_LENGTH,
     Exported,
@@ -28,17 +27,17 @@ from slm_export.exporters.common import (
 )
 from slm_export.exporters.executorch_file import share_constants
 from slm_export.exporters.executorch_weights import carry
+from slm_export.exporters.parts import checked_parts
 from slm_export.quantization.compressed import Compressed, with_weights
 
 ACTIVATIONS = ("per-token",)
 GROUP_SCALE_BYTES = 2  # bfloat16
+INT8_GROUPS = False
 UNROLLS = True
 _NO_FLOAT_ACTIVATIONS = "XNNPACK (ExecuTorch 1.5.1) computes garbage from integer weights with float activations"
 
 
 def supports(task: str, scheme: str) -> str | None:
-    if task in tasks.CAUSAL:
-        return NO_CAUSAL
     if scheme == "w8a8" and task in tasks.GENERATING:
         return NO_STATIC_GENERATION
     return {
@@ -73,20 +72,30 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
 
 
 def _checked(path: Path, compressed: Compressed, request: ExportRequest, *, root: Path) -> Artifact:
-    scheme = compressed.plan.scheme
-    if request.task not in tasks.ENCODER_DECODERS:
+    scheme, where = compressed.plan.scheme, path.relative_to(root).as_posix()
+    if request.task not in tasks.GENERATING:
         return checked_artifact(
             path, compressed, request, format="executorch", root=root, batch=request.batch, scheme=scheme
         )
-    shape, vocabulary = seq2seq.cache_shape(compressed.module, request), compressed.module.lm_head.out_features
-    where = path.relative_to(root).as_posix()
-    parts = seq2seq.fixed_parts(shape, where, vocabulary, integer="int64", text="sequence")
-    return seq2seq.checked_artifact(parts, compressed, request, format="executorch", root=root, scheme=scheme)
+    if request.task in tasks.CAUSAL:
+        parts = [executorch_causal.part(compressed.module.config, where)]
+    else:
+        shape, vocabulary = seq2seq.cache_shape(compressed.module, request), compressed.module.lm_head.out_features
+        parts = seq2seq.fixed_parts(shape, where, vocabulary, integer="int64", text="sequence")
+    return checked_parts(parts, compressed, request, format="executorch", root=root, scheme=scheme)
 
 
 def _write(module: Any, request: ExportRequest, path: Path) -> None:
-    program = _lower_generator(module, request) if request.task in tasks.ENCODER_DECODERS else _lower(module, request)
-    _save(program, path)
+    _save(_lowered(module, request), path)
+
+
+def _lowered(module: Any, request: ExportRequest) -> Any:
+    if request.task in tasks.CAUSAL:
+        assert request.generation is not None, "the pipeline gives rules to tasks that generate"
+        return executorch_causal.lower(module, request.generation, length=request.max_length)
+    if request.task in tasks.ENCODER_DECODERS:
+        return executorch_seq2seq.lower(module, seq2seq.cache_shape(module, request))
+    return _lower(module, request)
 
 
 def _save(program: Any, path: Path) -> None:
@@ -109,12 +118,6 @@ def _varying_shapes(request: ExportRequest) -> tuple[dict[str, Any], Any]:
     return inputs, tuple(batch | sequence for _ in inputs)
 
 
-def _lower_generator(module: Any, request: ExportRequest) -> Any:
-    from slm_export.exporters import executorch_seq2seq
-
-    return executorch_seq2seq.lower(module, seq2seq.cache_shape(module, request))
-
-
 def _lower(module: Any, request: ExportRequest) -> Any:
     from slm_export.exporters.unrolled import unroll
 
@@ -124,15 +127,10 @@ def _lower(module: Any, request: ExportRequest) -> Any:
 
 def _lower_graph(graph: Any, inputs: dict[str, Any], shapes: Any) -> Any:
     import torch
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
 
     try:
         with torch.no_grad():
             exported = torch.export.export(graph, tuple(inputs.values()), dynamic_shapes=shapes, strict=False)
-        edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
-        return edge.to_executorch(
-            ExecutorchBackendConfig(do_quant_fusion_and_const_prop=True, extract_delegate_segments=True)
-        )
+        return executorch_lowering.lower({"forward": exported})
     except Exception as err:  # torch.export, exir and the partitioner raise many kinds
         raise ExportError("ExecuTorch cannot lower this model", where=first_line(err)) from err

@@ -25,10 +25,11 @@ import numpy as np
 from slm_export.artifact import Artifact, Part, TensorSpec
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters import onnx_causal_traced
+from slm_export.exporters.causal import cache_shape
 from slm_export.exporters.common import ExportRequest
 from slm_export.exporters.onnx_graph import tidy
 from slm_export.exporters.onnx_layers import FLOAT_ACTIVATIONS, INT8_ACTIVATIONS, blocks, tie_lookups, with_layers
-from slm_export.exporters.seq2seq import checked_artifact
+from slm_export.exporters.parts import checked_parts
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.weights import QuantizedTensor
 from slm_export.records import record
@@ -46,21 +47,19 @@ def artifact(compressed: Compressed, request: ExportRequest, folder: Path, *, ro
     """
     graph, *beside = write(compressed, request, folder)
     part = _part(compressed.module.config, graph.relative_to(root).as_posix())
-    return checked_artifact(
+    return checked_parts(
         [part], compressed, request, format="onnx", root=root, scheme=scheme, batch=None, beside=beside
     )
 
 
 def _part(config: Any, path: str) -> Part:
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    shape = cache_shape(config)
 
     def spec(name: str, *shape: int | str, dtype: str = "float32") -> TensorSpec:
         return TensorSpec(name=name, dtype=dtype, shape=shape)
 
     def cache(prefix: str, length: str) -> tuple[TensorSpec, ...]:
-        names = [f"{prefix}.{n}.{kind}" for n in range(config.num_hidden_layers) for kind in ("key", "value")]
-        return tuple(spec(name, "batch", heads, length, width) for name in names)
+        return tuple(spec(name, "batch", shape.heads, length, shape.width) for name in shape.names(prefix))
 
     return Part(
         name="decode",

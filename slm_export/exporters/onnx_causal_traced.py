@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from slm_export.errors import ExportError, first_line
+from slm_export.exporters.causal import CacheShape, cache_shape
 from slm_export.exporters.common import ExportRequest
 
 OPSET = 20
@@ -23,21 +24,19 @@ def build(module: Any, request: ExportRequest) -> tuple[Any, dict[str, Any]]:
     """
     import torch
 
-    config = module.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    names = [f"{n}.{kind}" for n in range(config.num_hidden_layers) for kind in ("key", "value")]
+    shape = cache_shape(module.config)
+    past = shape.names("past_key_values")
     ids = torch.ones(BATCH, READ, dtype=torch.int64)
     mask = torch.ones(BATCH, READ + PAST, dtype=torch.int64)
-    cache = tuple(torch.zeros(BATCH, heads, PAST, width) for _ in names)
+    cache = tuple(torch.zeros(BATCH, shape.heads, PAST, shape.width) for _ in past)
     auto = torch.export.Dim.AUTO
     both = {0: auto, 1: auto}
     try:
         program = torch.onnx.export(
             _graph(module),
             (ids, mask, cache),
-            input_names=["input_ids", "attention_mask", *(f"past_key_values.{n}" for n in names)],
-            output_names=["logits", *(f"present.{n}" for n in names)],
+            input_names=["input_ids", "attention_mask", *past],
+            output_names=["logits", *shape.names("present")],
             dynamic_shapes=(both, both, tuple({0: auto, 2: auto} for _ in cache)),
             opset_version=OPSET,
             dynamo=True,
@@ -47,7 +46,7 @@ def build(module: Any, request: ExportRequest) -> tuple[Any, dict[str, Any]]:
     except Exception as err:  # torch.onnx raises its own, torch.export's and plain Python's kinds
         raise ExportError("torch.onnx cannot export this model", where=first_line(err)) from err
     _name_dimensions(program.model.graph)
-    return program.model, _description(module, heads=heads, width=width)
+    return program.model, _description(module, shape)
 
 
 def _graph(module: Any) -> Any:
@@ -97,7 +96,7 @@ def _name_dimensions(graph: Any) -> None:
                 value.shape = None  # in torch.export's own names
 
 
-def _description(module: Any, *, heads: int, width: int) -> dict[str, Any]:
+def _description(module: Any, shape: CacheShape) -> dict[str, Any]:
     """As onnxruntime-genai's builder writes it, for a graph whose cache is not shared between steps."""
     config, writing = module.config, module.generation_config
     ends = writing.eos_token_id if writing.eos_token_id is not None else config.eos_token_id
@@ -114,7 +113,7 @@ def _description(module: Any, *, heads: int, width: int) -> dict[str, Any]:
             "decoder": {
                 "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
                 "filename": "",
-                "head_size": width,
+                "head_size": shape.width,
                 "hidden_size": config.hidden_size,
                 "inputs": {
                     **inputs,
@@ -128,7 +127,7 @@ def _description(module: Any, *, heads: int, width: int) -> dict[str, Any]:
                 },
                 "num_attention_heads": config.num_attention_heads,
                 "num_hidden_layers": config.num_hidden_layers,
-                "num_key_value_heads": heads,
+                "num_key_value_heads": shape.heads,
             },
             "eos_token_id": ends,
             "pad_token_id": pad,

@@ -13,7 +13,8 @@ from slm_export.artifact import Artifact, Part, TensorSpec
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters.common import TRACED_LENGTH, ExportRequest
 from slm_export.exporters.onnx_graph import tidy
-from slm_export.exporters.seq2seq import BOTH, OWN, CacheShape, cache_shape, checked_artifact
+from slm_export.exporters.parts import checked_parts
+from slm_export.exporters.seq2seq import BOTH, OWN, CacheShape, cache_shape
 from slm_export.quantization.compressed import Compressed
 
 ENCODER, DECODER = "encoder_model.onnx", "decoder_model_merged.onnx"
@@ -36,7 +37,7 @@ def write(
     except Exception as err:  # torch.onnx raises its own, torch.export's and plain Python's kinds
         raise ExportError("torch.onnx cannot export this model", where=first_line(err)) from err
     parts = _parts(shape, folder.relative_to(root).as_posix(), compressed.module.lm_head.out_features)
-    return checked_artifact(parts, compressed, request, format="onnx", root=root, scheme=scheme, batch=None)
+    return checked_parts(parts, compressed, request, format="onnx", root=root, scheme=scheme, batch=None)
 
 
 def _tie(module: Any, compressed: Compressed) -> None:

@@ -27,12 +27,14 @@ from slm_export.exporters.common import (
     sample_inputs,
     static_graph,
 )
+from slm_export.exporters.parts import checked_parts
 from slm_export.exporters.tflite_file import float_digests, name_layers, put_floats, share_quantization
 from slm_export.exporters.tflite_weights import put_half_floats, put_integers
 from slm_export.quantization.compressed import Compressed
 
 ACTIVATIONS = ("per-token",)
 GROUP_SCALE_BYTES = 2  # float16
+INT8_GROUPS = False
 UNROLLS = True
 
 
@@ -78,7 +80,7 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
     def checked(file: Path, scheme: str) -> Artifact:
         if request.task in tasks.ENCODER_DECODERS:
             parts = _parts(compressed, request, file.relative_to(out).as_posix())
-            return seq2seq.checked_artifact(parts, compressed, request, format="tflite", root=out, scheme=scheme)
+            return checked_parts(parts, compressed, request, format="tflite", root=out, scheme=scheme)
         return checked_artifact(
             file, compressed, request, format="tflite", root=out, batch=request.batch, scheme=scheme
         )

@@ -42,7 +42,7 @@ def read(path: Path, *, max_length: int = 128) -> FileFacts:
     Raises InputError if executorch cannot parse it.
     """
     file = _load(path)
-    plans = file.program.execution_plan
+    plans = [plan for plan in file.program.execution_plan if plan.inputs]  # not what answers with a constant
     graphs = _xnn_graphs(file)
     kernels = Counter(plan.operators[c.op_index].name for plan in plans for c in _kernel_calls(plan))
     delegated = Counter(n["xnode_union_type"] for g in graphs for n in g["xnodes"])

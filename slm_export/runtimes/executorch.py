@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,21 @@ from typing import Any
 import numpy as np
 
 from slm_export.artifact import Artifact
+from slm_export.errors import DependencyError
+from slm_export.requirements import tested
 from slm_export.runtimes.fixed_cache import FixedCacheDecoder
 from slm_export.runtimes.padding import pad_to
+from slm_export.runtimes.stepwise import StepwiseSession
 
 
 class Session:
     def __init__(self, path: Path, artifact: Artifact) -> None:
-        import executorch.kernels.quantized  # noqa: F401, registers the quantized kernels
+        import executorch.kernels.quantized
         from executorch.extension.pybindings import portable_lib
         from executorch.runtime import Runtime
+
+        if _is_causal(artifact):
+            import executorch.extension.llm.custom_ops.custom_ops  # noqa: F401, registers attention and cache
 
         portable_lib._unsafe_reset_threadpool(1)
         self._program = Runtime.get().load_program(path)  # a method does not keep its program alive
@@ -30,6 +37,10 @@ class Session:
         arrays = [np.ascontiguousarray(inputs[s.name], s.dtype) for s in specs.inputs]
         values = method.execute([torch.from_numpy(a) for a in arrays])
         return {s.name: np.array(v.numpy()) for s, v in zip(specs.outputs, values, strict=True)}
+
+    def told(self, name: str) -> Any:
+        """The constant that the program answers with."""
+        return self._program.load_method(name).execute([])[0]
 
 
 class _Bounded:
@@ -52,15 +63,41 @@ class _Bounded:
 
 
 def open(path: Path, artifact: Artifact) -> Any:
-    """A session, or for an encoder-decoder a generation.Decoder."""
+    """A session; for an encoder-decoder a generation.Decoder; for a causal model a text_generation.Session."""
     session = _session(path, artifact)
+    if _is_causal(artifact):
+        return _causal(session, artifact)
     if artifact.parts:
         return FixedCacheDecoder(artifact, lambda part, inputs: session.run(inputs, part), integer=np.int64)
     return _Bounded(session, artifact)
 
 
+def _is_causal(artifact: Artifact) -> bool:
+    return [part.name for part in artifact.parts] == ["forward"]
+
+
+def _causal(session: Session, artifact: Artifact) -> StepwiseSession:
+    most = session.told("get_max_seq_len")
+
+    def ahead(position: int, ids: Sequence[int]) -> tuple[int, Any]:
+        if position + len(ids) > artifact.max_length:
+            raise ValueError(f"the artifact's cache has room for {artifact.max_length} tokens")
+        for at in range(0, len(ids), most):
+            tokens, start = ids[at : at + most], position + at
+            made = session.run({"tokens": np.array([tokens]), "start": np.array([start])})
+        return position + len(ids), made["logits"][0, -1]
+
+    return StepwiseSession(0, ahead)
+
+
 def _session(path: Path, artifact: Artifact) -> Any:
     if find_spec("torch") is None:
+        if _is_causal(artifact):
+            raise DependencyError(
+                "running a causal language model's .pte needs torch",
+                why="ExecuTorch's attention with a cache is in no library of its wheel that does without",
+                next_step=f"pip install {tested('torch')}",
+            )
         from slm_export.runtimes.executorch_native import Session as NativeSession
 
         return NativeSession(path, artifact)

@@ -28,3 +28,7 @@ class CausalSession:
         made = self._session.run({**feed, **state})
         logits = made.pop("logits")[0]
         return {name.replace("present.", "past_key_values."): value for name, value in made.items()}, logits
+
+    def last(self, state: State, ids: Sequence[int]) -> tuple[State, Any]:
+        state, logits = self.read(state, ids)
+        return state, logits[-1]

@@ -164,7 +164,7 @@ def _refuse_missing_weights(path: Path) -> None:
 
 def _positions(config: dict[str, Any]) -> int | None:
     """How many tokens the model has positions for: RoBERTa's first ones belong to padding."""
-    own_word = "n_positions" if config.get("model_type") == "gpt2" else None  # T5 has one too, and no positions
+    own_word = "n_positions" if config.get("model_type") == "gpt2" else ""  # T5 has one too, and no positions
     table: int | None = config.get("max_position_embeddings") or config.get(own_word)
     if table and config.get("model_type") in POSITIONS_AFTER_PAD:
         return table - int(config.get("pad_token_id") or 0) - 1

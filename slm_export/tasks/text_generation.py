@@ -56,6 +56,10 @@ class Session(Protocol):
         """The state after `ids`, and the logits [ids, vocabulary] behind each."""
         ...
 
+    def last(self, state: Any, ids: Sequence[int]) -> tuple[Any, Array]:
+        """The same with the logits [vocabulary] behind the last of `ids` only, as fast as the artifact reads."""
+        ...
+
 
 def tokenize(tokenizer: Any, samples: Sequence[Sample], max_length: int | None) -> list[Tokens]:
     return encoder.tokenize(tokenizer, samples, None if max_length is None else min(max_length, LONGEST))
