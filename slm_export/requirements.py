@@ -15,9 +15,12 @@ EXPORT_NEEDS = {
     "tflite": {**MODEL_NEEDS, "litert-torch": "litert_torch", "ai-edge-quantizer": "ai_edge_quantizer"},
     "onnx": {**MODEL_NEEDS, "onnx": "onnx", "onnx-ir": "onnx_ir", "onnxscript": "onnxscript"},
 }
-TASK_NEEDS = {
-    "token-classification": {"seqeval": "seqeval"},  # to compare answers
-    "text-generation": {"onnxruntime-genai": "onnxruntime_genai"},  # to build the graph
+TASK_NEEDS: dict[str, dict[str, dict[str, str]]] = {  # by format, beside EXPORT_NEEDS
+    "token-classification": dict.fromkeys(EXPORT_NEEDS, {"seqeval": "seqeval"}),  # to compare answers
+    "text-generation": {
+        "onnx": {"onnxruntime-genai": "onnxruntime_genai"},  # to build the graph
+        "tflite": {"litert-lm-builder": "litert_lm_builder"},  # to pack it
+    },
 }
 RUN_NEEDS = {
     "executorch": {"executorch": "executorch"},
@@ -32,6 +35,7 @@ TESTED = {
     "ai-edge-litert": "2.3.0",
     "onnxruntime": "1.31.1",
     "onnxruntime-genai": "0.18.0",
+    "litert-lm-builder": "0.18.1",
 }
 
 

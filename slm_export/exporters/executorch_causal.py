@@ -13,7 +13,7 @@ from typing import Any
 from slm_export.artifact import Part, TensorSpec
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters import executorch_lowering
-from slm_export.exporters.causal import cache_shape
+from slm_export.exporters.causal import Attend, attend_with, cache_shape, near
 from slm_export.exporters.common import TRACED_LENGTH
 from slm_export.exporters.tied_head import tied_head
 from slm_export.generation import Rules
@@ -87,8 +87,7 @@ def _graph(module: Any, length: int) -> Any:
     import torch
 
     cache = _cache(module.config, length)
-    _attend_with(cache)
-    module.set_attn_implementation(ATTENTION)
+    attend_with(module, ATTENTION, _attend(cache))
 
     class CausalGraph(torch.nn.Module):
         def __init__(self) -> None:
@@ -145,36 +144,17 @@ def _cache(config: Any, length: int) -> Any:
     return Cache()
 
 
-def _attend_with(cache: Any) -> None:
-    """Let transformers' models that ask for ATTENTION attend by ExecuTorch's operator, to what `cache` holds."""
+def _attend(cache: Any) -> Attend:
+    """ExecuTorch's operator, to what `cache` holds."""
     import executorch.extension.llm.custom_ops.custom_ops  # noqa: F401, registers the operators
     import torch
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    def attend(
-        layer: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float | None = None, **known: Any
-    ) -> tuple[Any, None]:
-        unknown = [name for name in ("softcap", "s_aux", "position_bias") if known.get(name) is not None]
-        if unknown:
-            raise ExportError("ExecuTorch's attention cannot do what this model's does", where=", ".join(unknown))
-        query, window = query.transpose(1, 2).contiguous(), known.get("sliding_window")
-        near = None if window is None else _near(query.shape[1], key.shape[1], cache.start, window)
-        made = torch.ops.llama.custom_sdpa(query, key, value, cache.start, near, 0.0, near is None, scaling)
-        return made, None
+    def attend(query: Any, key: Any, value: Any, *, scaling: float, window: int | None, softcap: float | None) -> Any:
+        if softcap is not None:
+            raise ExportError("ExecuTorch's attention cannot cap scores, as this model does")
+        query, seen = query.transpose(1, 2).contiguous(), None
+        if window is not None:
+            seen = near(torch.arange(query.shape[1]) + cache.start, key.shape[1], window)
+        return torch.ops.llama.custom_sdpa(query, key, value, cache.start, seen, 0.0, seen is None, scaling)
 
-    ALL_ATTENTION_FUNCTIONS.register(ATTENTION, attend)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, _no_mask)
-
-
-def _no_mask(*_: Any, **__: Any) -> None:
-    """The operator masks by itself."""
-
-
-def _near(read: Any, held: int, start: Any, window: int) -> Any:
-    """What is added to scores [read, held]: 0 for a token and the `window` - 1 before it, else minus infinity."""
-    import torch
-
-    rows, columns = torch.arange(read)[:, None] + start, torch.arange(held)[None]
-    seen = (columns <= rows) & (columns > rows - window)
-    return torch.where(seen, 0.0, float("-inf"))
+    return attend

@@ -14,9 +14,8 @@ from typing import Any
 from slm_export import tasks
 from slm_export.artifact import Artifact, Part, file_record
 from slm_export.errors import ExportError, first_line
-from slm_export.exporters import seq2seq
+from slm_export.exporters import seq2seq, tflite_package
 from slm_export.exporters.common import (
-    NO_CAUSAL,
     NO_STATIC_GENERATION,
     Exported,
     ExportRequest,
@@ -39,8 +38,6 @@ UNROLLS = True
 
 
 def supports(task: str, scheme: str) -> str | None:
-    if task in tasks.CAUSAL:
-        return NO_CAUSAL
     if scheme == "w8a8" and task in tasks.GENERATING:
         return NO_STATIC_GENERATION
     if scheme == "w8a16":
@@ -53,7 +50,8 @@ def supports(task: str, scheme: str) -> str | None:
 
 
 def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exported:
-    """Write out/tflite/model.tflite and, if activations are quantized, out/twin/tflite/model.tflite.
+    """Write out/tflite/model.tflite (of a causal model model.litertlm) and, if activations are quantized,
+    out/twin/tflite/model.tflite.
 
     The module's float weights are given up on the way, so that they are not held beside the converter's copies.
     Raises ExportError if litert-torch fails, or the file is not what was asked for.
@@ -77,8 +75,11 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
         put_integers(path, path, compressed.tensors, layers, float_activations=not dynamic)
         share_quantization(path)
 
+    if request.task in tasks.CAUSAL:
+        path = tflite_package.pack(path, request, compressed.module.config)
+
     def checked(file: Path, scheme: str) -> Artifact:
-        if request.task in tasks.ENCODER_DECODERS:
+        if request.task in tasks.GENERATING:
             parts = _parts(compressed, request, file.relative_to(out).as_posix())
             return checked_parts(parts, compressed, request, format="tflite", root=out, scheme=scheme)
         return checked_artifact(
@@ -138,6 +139,10 @@ def _convert(compressed: Compressed, request: ExportRequest, path: Path) -> None
         from slm_export.exporters import tflite_seq2seq
 
         return tflite_seq2seq.convert(module, seq2seq.cache_shape(module, request), request, path)
+    if request.task in tasks.CAUSAL:
+        from slm_export.exporters import tflite_causal
+
+        return tflite_causal.convert(module, request, path)
     unroll(module)
     if compressed.plan.ranges:
         from slm_export.exporters.tflite_static import QUANT_CONFIG, forms
@@ -156,6 +161,10 @@ def _convert(compressed: Compressed, request: ExportRequest, path: Path) -> None
 
 
 def _parts(compressed: Compressed, request: ExportRequest, path: str) -> list[Part]:
+    if request.task in tasks.CAUSAL:
+        from slm_export.exporters import tflite_causal
+
+        return tflite_causal.parts(compressed.module.config, path, request.max_length)
     shape, vocabulary = seq2seq.cache_shape(compressed.module, request), compressed.module.lm_head.out_features
     return seq2seq.fixed_parts(shape, path, vocabulary, integer="int32", text=request.max_length)
 

@@ -11,6 +11,7 @@ from slm_export.errors import InputError, nearest
 READERS = {
     ".onnx": "slm_export.readers.onnx",
     ".tflite": "slm_export.readers.tflite",
+    ".litertlm": "slm_export.readers.tflite",
     ".pte": "slm_export.readers.executorch",
 }
 

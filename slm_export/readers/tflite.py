@@ -1,9 +1,8 @@
-"""Reads .tflite files through LiteRT's own flatbuffer schema."""
+"""Reads .tflite files, and those in a .litertlm, through LiteRT's own flatbuffer schema."""
 
 from __future__ import annotations
 
 import math
-import mmap
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from slm_export import litertlm
 from slm_export.artifact import Memory, Signature, TensorSpec
 from slm_export.errors import InputError
 from slm_export.quantplan import StaticRange
@@ -52,9 +52,11 @@ def load(path: Path) -> Any:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    with path.open("rb") as file:
-        raw = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
-    if raw[4:8] != b"TFL3":
+    try:
+        raw = litertlm.model(path)
+    except ValueError as err:  # an empty file too
+        raise InputError(f"{path} is not a TFLite model", why=str(err), where=str(path)) from err
+    if bytes(raw[4:8]) != b"TFL3":
         raise InputError(f"{path} is not a TFLite model", why="it lacks the TFL3 mark", where=str(path))
     try:
         model = schema.ModelT.InitFromPackedBuf(raw, 0)

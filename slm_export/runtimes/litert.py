@@ -39,7 +39,11 @@ class Session:
 
 
 def open(path: Path, artifact: Artifact) -> Any:
-    """A session, or for an encoder-decoder a generation.Decoder."""
+    """A session; for an encoder-decoder a generation.Decoder; for a causal model a text_generation.Session."""
+    if [part.name for part in artifact.parts] == ["prefill", "decode"]:
+        from slm_export.runtimes.litert_causal import open_causal
+
+        return open_causal(path, artifact)
     if artifact.parts:
         return _decoder(path, artifact)
     return Session(path, artifact)

@@ -181,6 +181,7 @@ def _hashes(path: Path) -> dict[str, str]:
         "config.json",
         "generation_config.json",
         *TOKENIZER_FILES,
+        "chat_template.jinja",
         *(p.name for p in path.glob("*.safetensors")),
         *EMBEDDING_FILES,
     }
