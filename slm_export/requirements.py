@@ -16,7 +16,7 @@ EXPORT_NEEDS = {
     "onnx": {**MODEL_NEEDS, "onnx": "onnx", "onnx-ir": "onnx_ir", "onnxscript": "onnxscript"},
 }
 TASK_NEEDS: dict[str, dict[str, dict[str, str]]] = {  # by format, beside EXPORT_NEEDS
-    "token-classification": dict.fromkeys(EXPORT_NEEDS, {"seqeval": "seqeval"}),  # to compare answers
+    "token-classification": {format: {"seqeval": "seqeval"} for format in EXPORT_NEEDS},  # to compare answers
     "text-generation": {
         "onnx": {"onnxruntime-genai": "onnxruntime_genai"},  # to build the graph
         "tflite": {"litert-lm-builder": "litert_lm_builder"},  # to pack it

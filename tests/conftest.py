@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from tests import support
 from tests.tiny import make_tiny_model, write_csv
+from tests.tiny_causal import make_tiny_causal, write_texts
 
 # Matrices this small wait for threads longer than they compute: with two, training a tiny model takes three times as
 # long, and with two processes doing so six times.
@@ -118,6 +119,41 @@ def make_bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 def _bundled(folder: Path, tiny: Path, *flags: object) -> None:
     Cli(folder).ok(*tiny_args(tiny, folder / "dist", *flags))
     support.note(folder / "dist" / "model-linux-x86_64.run.json", family="bert")
+
+
+@pytest.fixture(scope="session")
+def causal_source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A tiny causal model of a family in `model`, with calibration.jsonl and eval.jsonl."""
+
+    def make(family: str) -> Path:
+        return once(tmp_path_factory, f"causal-{family}", partial(_causal, family=family))
+
+    return make
+
+
+def _causal(folder: Path, *, family: str) -> None:
+    make_tiny_causal(folder / "model", family=family)
+    write_texts(folder / "calibration.jsonl", seed=10, rows=40)
+    write_texts(folder / "eval.jsonl", seed=11, rows=24, most=40)
+
+
+@pytest.fixture(scope="session")
+def causal_bundle(
+    causal_source: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Bundles of such models by family, scheme and formats (default: ONNX alone), each made once."""
+
+    def make(family: str, scheme: str, *formats: str) -> Path:
+        source, formats = causal_source(family), formats or ("onnx",)
+        data = ["--calibration", source / "calibration.jsonl", "--eval", source / "eval.jsonl"]
+        wanted = [part for format in formats for part in ("--format", format)]
+        args = [source / "model", "--target", "linux-x86_64", *data, "--scheme", scheme, *wanted, "-o", "dist"]
+        name = "-".join(["causal", family, scheme, *formats])
+        folder = once(tmp_path_factory, name, lambda folder: _exported(folder, *args))
+        support.note(folder / "dist/model-linux-x86_64.run.json", family=family, task="text-generation")
+        return folder / "dist/model-linux-x86_64"
+
+    return make
 
 
 @pytest.fixture(scope="session")

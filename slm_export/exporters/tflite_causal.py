@@ -113,7 +113,8 @@ def _graph(module: Any, cache: _Cache, *, logits: bool) -> Any:
 
 class _Cache:
     """transformers' Cache, as far as models use it: keys [1, heads, tokens, width] and values [1, heads, width,
-    tokens], in turn, updated from position `positions[0]` on; beside them the mask that attention adds [1, 1, read, tokens]."""
+    tokens], in turn, updated from position `positions[0]` on; beside them what attention adds as a mask
+    [1, 1, read, tokens]."""
 
     is_compileable = True
     tensors: list[Any]

@@ -1,9 +1,10 @@
-"""Causal language models: ONNX decoders answer like transformers, with and without a cache, and official runners read
-what is exported."""
+"""Causal language models in ONNX: decoders answer like transformers, with and without a cache, and onnxruntime-genai
+runs what is exported. test_causal_formats.py has the other formats."""
 
 import json
 import os
 import re
+import shutil
 
 import numpy as np
 import onnx
@@ -12,39 +13,16 @@ import pytest
 from slm_export import runtimes
 from slm_export.artifact import Artifact
 from slm_export.records import from_json, read_json
-from tests import support
 from tests.conftest import Cli
-from tests.tiny_causal import CONTEXT, FAMILIES, TRACED, TURN, make_tiny_causal, texts, write_gguf, write_texts
+from tests.tiny_causal import CONTEXT, FAMILIES, TRACED, TURN, texts, write_gguf, write_texts
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory):
-    """{(family, scheme): bundle}, each made once; each family is trained once."""
-    folders, made = {}, {}
-
-    def make(family, scheme):
-        if family not in folders:
-            folders[family] = tmp_path_factory.mktemp(family)
-            make_tiny_causal(folders[family] / "model", family=family)
-            write_texts(folders[family] / "calibration.jsonl", seed=10, rows=40)
-            write_texts(folders[family] / "eval.jsonl", seed=11, rows=24, most=40)
-        if (family, scheme) not in made:
-            folder, out = folders[family], f"dist-{scheme}"
-            data = ["--calibration", "calibration.jsonl", "--eval", "eval.jsonl"]
-            Cli(folder).ok("model", "--target", "linux-x86_64", *data, "--scheme", scheme, "-o", out)
-            made[family, scheme] = folder / out / "model-linux-x86_64"
-            support.note(folder / out / "model-linux-x86_64.run.json", family=family, task="text-generation")
-        return made[family, scheme]
-
-    return make
-
-
-def reference(bundle):
+def reference(source):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = bundle.parent.parent / "model"
+    folder = source / "model"
     return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
 
 
@@ -61,11 +39,11 @@ def opened(bundle):
     return runtimes.get("onnx").open(bundle / artifact.path, artifact), artifact
 
 
-def test_reading_at_once_in_parts_and_token_by_token_is_what_transformers_computes(bundles):
+def test_reading_at_once_in_parts_and_token_by_token_is_what_transformers_computes(causal_bundle, causal_source):
     import torch
 
-    bundle = bundles("llama", "fp32")
-    model, tokenizer = reference(bundle)
+    bundle = causal_bundle("llama", "fp32")
+    model, tokenizer = reference(causal_source("llama"))
     session, _ = opened(bundle)
     for text in (*texts(seed=12, rows=4), "the " * 90):
         ids = tokenizer(text)["input_ids"]
@@ -80,8 +58,8 @@ def test_reading_at_once_in_parts_and_token_by_token_is_what_transformers_comput
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_passes_in_int4_with_its_integers_read_back(bundles, family):
-    bundle = bundles(family, "w4a8-dynamic")
+def test_every_family_passes_in_int4_with_its_integers_read_back(causal_bundle, family):
+    bundle = causal_bundle(family, "w4a8-dynamic")
     (artifact,) = read_json(bundle / "manifest.json")["artifacts"]
     (report,) = read_json(bundle / "parity.json")["reports"]
     assert artifact["scheme"] == "w4a8-dynamic" and report["verdict"] == "pass"
@@ -96,8 +74,8 @@ def test_every_family_passes_in_int4_with_its_integers_read_back(bundles, family
 
 
 @pytest.mark.parametrize("scheme", ["fp32", "fp16", "w8a8-dynamic", "w4a8-dynamic"])
-def test_a_tied_table_is_stored_once_in_one_fused_graph(bundles, scheme):
-    bundle = bundles("llama", scheme)
+def test_a_tied_table_is_stored_once_in_one_fused_graph(causal_bundle, scheme):
+    bundle = causal_bundle("llama", scheme)
     graph = onnx.load(bundle / "onnx/model.onnx").graph
     rows = [t for t in graph.initializer if max(t.dims, default=0) >= 300 and len(t.dims) > 1]
     assert len({t.name for t in rows if "scales" not in t.name}) == 1, [t.name for t in rows]
@@ -108,11 +86,11 @@ def test_a_tied_table_is_stored_once_in_one_fused_graph(bundles, scheme):
     assert named["input_ids"] == ["batch_size", "sequence_length"]
 
 
-def test_onnxruntime_genai_writes_what_transformers_writes_and_stops(bundles):
+def test_onnxruntime_genai_writes_what_transformers_writes_and_stops(causal_bundle, causal_source):
     import onnxruntime_genai as genai
 
-    bundle = bundles("llama", "fp32")
-    model, tokenizer = reference(bundle)
+    bundle = causal_bundle("llama", "fp32")
+    model, tokenizer = reference(causal_source("llama"))
     ids = tokenizer("the a my is it")["input_ids"]
     written = [*ids, *greedy(model, ids)]
     runner = genai.Model(str(bundle / "onnx"))
@@ -126,10 +104,10 @@ def test_onnxruntime_genai_writes_what_transformers_writes_and_stops(bundles):
 
 
 @pytest.mark.parametrize("family", TRACED)
-def test_what_the_builder_cannot_build_is_traced_and_runs_in_onnxruntime_genai(bundles, family):
+def test_what_the_builder_cannot_build_is_traced_and_runs_in_onnxruntime_genai(causal_bundle, family):
     import onnxruntime_genai as genai
 
-    bundle = bundles(family, "w4a8-dynamic")
+    bundle = causal_bundle(family, "w4a8-dynamic")
     graph = onnx.load(bundle / "onnx/model.onnx").graph
     assert "GroupQueryAttention" not in {n.op_type for n in graph.node}
     named = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.input}
@@ -149,8 +127,8 @@ def test_what_the_builder_cannot_build_is_traced_and_runs_in_onnxruntime_genai(b
         state, logits = session.read(state, [token])
 
 
-def test_the_bundle_says_how_to_talk_to_the_model(bundles):
-    bundle = bundles("llama", "w4a8-dynamic")
+def test_the_bundle_says_how_to_talk_to_the_model(causal_bundle):
+    bundle = causal_bundle("llama", "w4a8-dynamic")
     manifest = read_json(bundle / "manifest.json")
     assert manifest["task"] == "text-generation" and manifest["max_length"] == CONTEXT
     assert "<|im_start|>" in manifest["tokenizer"]["chat_template"]
@@ -164,9 +142,51 @@ def test_the_bundle_says_how_to_talk_to_the_model(bundles):
     Cli(bundle).ok("verify", bundle)
 
 
-def test_run_streams_what_the_model_writes(bundles, tmp_path):
-    bundle = bundles("llama", "fp32")
-    model, tokenizer = reference(bundle)
+def test_a_graph_that_forgets_its_cache_closes_the_gate(causal_bundle, tmp_path):
+    made = tmp_path / "bundle"
+    shutil.copytree(causal_bundle("llama", "fp32"), made)
+    path = made / "onnx/model.onnx"
+    model = onnx.load(path)
+    zero = onnx.numpy_helper.from_array(np.zeros((), np.float32), "zero")
+    model.graph.initializer.append(zero)
+    for node in model.graph.node:
+        node.output[:] = [f"{name}.kept" if name == "present.0.key" else name for name in node.output]
+    model.graph.node.append(onnx.helper.make_node("Mul", ["present.0.key.kept", "zero"], ["present.0.key"]))
+    onnx.save(model, path)
+    reseal(made, "onnx/model.onnx")
+    done = Cli(tmp_path)("verify", made)
+    assert done.returncode == 7 and "golden" in done.stdout + done.stderr, done.stdout + done.stderr
+
+
+def reseal(bundle, path):
+    """Write the changed file's hash into the manifest."""
+    import hashlib
+
+    manifest = read_json(bundle / "manifest.json")
+    for file in manifest["artifacts"][0]["files"]:
+        if file["path"] == path:
+            data = (bundle / path).read_bytes()
+            file["bytes"], file["sha256"] = len(data), hashlib.sha256(data).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_two_exports_give_the_same_bytes_and_name_no_folder(causal_bundle, causal_source, tmp_path):
+    first, source = causal_bundle("llama", "w4a8-dynamic"), causal_source("llama")
+    data = ["--calibration", source / "calibration.jsonl", "--eval", source / "eval.jsonl"]
+    wanted = ["--scheme", "w4a8-dynamic", "--format", "onnx"]
+    Cli(tmp_path).ok(source / "model", "--target", "linux-x86_64", *data, *wanted, "-o", "again")
+    second = tmp_path / "again/model-linux-x86_64"
+    names = sorted(p.relative_to(first) for p in first.rglob("*") if p.is_file())
+    assert names == sorted(p.relative_to(second) for p in second.rglob("*") if p.is_file())
+    for name in names:
+        held = (first / name).read_bytes()
+        assert held == (second / name).read_bytes(), name
+        assert str(source).encode() not in held and b"/tmp/" not in held, name
+
+
+def test_run_streams_what_the_model_writes(causal_bundle, causal_source, tmp_path):
+    bundle = causal_bundle("llama", "fp32")
+    model, tokenizer = reference(causal_source("llama"))
     expected = greedy(model, tokenizer("the a my is it")["input_ids"])
     said = json.loads(Cli(tmp_path).ok("run", bundle, "the a my is it", "--raw", "--json").stdout.splitlines()[-1])
     assert said["answer"] == tokenizer.decode(expected, skip_special_tokens=True)
@@ -183,34 +203,27 @@ def test_run_streams_what_the_model_writes(bundles, tmp_path):
     assert long.returncode == 2 and f"the model reads and writes {CONTEXT} together" in long.stderr
 
 
-def test_formats_that_cannot_hold_one_yet_say_so(bundles, tmp_path):
-    bundle = bundles("llama", "fp32")
-    done = Cli(bundle.parent.parent)(
-        "model", "--target", "android-arm64", "--eval", "eval.jsonl", "--scheme", "fp32", "--format", "tflite"
-    )
-    assert done.returncode == 2 and "causal language models are exported to ONNX only" in done.stderr
-
-
-def test_without_an_end_token_the_model_is_refused(bundles, tmp_path):
-    import shutil
-
-    source = bundles("llama", "fp32").parent.parent
+def test_without_an_end_token_the_model_is_refused(causal_source, tmp_path):
+    source = causal_source("llama")
     shutil.copytree(source / "model", tmp_path / "model")
     for name in ("config.json", "generation_config.json"):
         held = json.loads((tmp_path / "model" / name).read_text())
         held["eos_token_id"] = None
         (tmp_path / "model" / name).write_text(json.dumps(held))
     done = Cli(tmp_path)(
-        "model", "--target", "linux-x86_64", "--eval", source / "eval.jsonl", "--scheme", "fp32", "-o", "dist"
+        "model", "--target", "linux-x86_64", "--eval", source / "eval.jsonl", "--scheme", "fp32", "--format", "onnx"
     )
     assert done.returncode == 2 and "does not say where an answer ends" in done.stderr
 
 
-def test_a_gguf_file_is_a_source(bundles, tmp_path):
-    source = bundles("qwen2", "w4a8-dynamic").parent.parent
+def test_a_gguf_file_is_a_source(causal_source, tmp_path):
+    source = causal_source("qwen2")
     write_gguf(source / "model", tmp_path / "tiny-model.gguf")
     data = ["--calibration", source / "calibration.jsonl", "--eval", source / "eval.jsonl"]
-    Cli(tmp_path).ok("tiny-model.gguf", "--target", "linux-x86_64", *data, "--scheme", "w8a8-dynamic", "-o", "dist")
+    onnx = ["--format", "onnx"]
+    Cli(tmp_path).ok(
+        "tiny-model.gguf", "--target", "linux-x86_64", *data, "--scheme", "w8a8-dynamic", *onnx, "-o", "dist"
+    )
     manifest = read_json(tmp_path / "dist/tiny-model-linux-x86_64/manifest.json")
     assert manifest["source"]["kind"] == "gguf" and manifest["source"]["license"] == "mit"
     assert manifest["source"]["architecture"] == "Qwen2ForCausalLM" and manifest["max_length"] == CONTEXT
@@ -226,11 +239,11 @@ def test_a_file_that_is_no_gguf_is_refused(tmp_path):
     assert done.returncode == 2 and "is no GGUF file" in done.stderr
 
 
-def test_scales_and_norms_are_tuned_on_demand(bundles, tmp_path):
-    source = bundles("llama", "w4a8-dynamic").parent.parent
+def test_scales_and_norms_are_tuned_on_demand(causal_source, tmp_path):
+    source = causal_source("llama")
     write_texts(tmp_path / "calibration.jsonl", seed=20, rows=60)
     data = ["--calibration", "calibration.jsonl", "--calibration-samples", 20, "--eval", source / "eval.jsonl"]
-    scheme = ["--scheme", "w4a8-dynamic", "--effort", "high"]
+    scheme = ["--scheme", "w4a8-dynamic", "--effort", "high", "--format", "onnx"]
     Cli(tmp_path).ok(source / "model", "--target", "linux-x86_64", *data, *scheme, "-o", "dist")
     bundle = tmp_path / "dist/model-linux-x86_64"
     said = next(line for line in (bundle / "report.md").read_text().splitlines() if line.startswith("Scales and norms"))
