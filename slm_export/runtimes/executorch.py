@@ -18,16 +18,17 @@ from slm_export.runtimes.stepwise import StepwiseSession
 
 
 class Session:
+    """Uses what executorch.runtime wraps: importing that one takes ExecuTorch's compiler with it, three CPU seconds."""
+
     def __init__(self, path: Path, artifact: Artifact) -> None:
         import executorch.kernels.quantized
-        from executorch.extension.pybindings import portable_lib
-        from executorch.runtime import Runtime
+        import torch  # noqa: F401, first: the next one links it
+        from executorch.extension.pybindings import _C
 
         if _is_causal(artifact):
-            import executorch.extension.llm.custom_ops.custom_ops  # noqa: F401, registers attention and cache
-
-        portable_lib._unsafe_reset_threadpool(1)
-        self._program = Runtime.get().load_program(path)  # a method does not keep its program alive
+            _register_attention()
+        _C._unsafe_reset_threadpool(1)
+        self._program = _C._load_program(str(path))  # a method does not keep its program alive
         self._methods = {n: (self._program.load_method(n), part) for n, part in artifact.methods.items()}
 
     def run(self, inputs: dict[str, Any], part: str = "forward") -> dict[str, Any]:
@@ -35,12 +36,21 @@ class Session:
 
         method, specs = self._methods[part]
         arrays = [np.ascontiguousarray(inputs[s.name], s.dtype) for s in specs.inputs]
-        values = method.execute([torch.from_numpy(a) for a in arrays])
+        values = method.call([torch.from_numpy(a) for a in arrays])
         return {s.name: np.array(v.numpy()) for s, v in zip(specs.outputs, values, strict=True)}
 
     def told(self, name: str) -> Any:
         """The constant that the program answers with."""
-        return self._program.load_method(name).execute([])[0]
+        return self._program.load_method(name).call([])[0]
+
+
+def _register_attention() -> None:
+    """ExecuTorch's attention and cache operators."""
+    import executorch.extension.llm.custom_ops as package
+    import torch
+
+    (library,) = Path(package.__file__).parent.glob("*custom_ops_aot_lib.*")
+    torch.ops.load_library(library)
 
 
 class _Bounded:
