@@ -35,7 +35,8 @@ class Tokens:
     outputs answer, where not all do: of a tagger's sample the first token of each word (-1 for a word without one),
     of a masked text the masks, with the ids that were there as `expected` (-1 where unknown). `spans` say for each
     token which characters of a question's `context` it is, -1 and -1 where it is none of them. `steps` are the
-    reference's answer where the task is to generate one.
+    reference's answer where the task is to generate one. `written` is the text whose ids they are, without special
+    tokens added, where it is not the sample's own: a chat's, by its template.
     """
 
     input_ids: tuple[int, ...]
@@ -45,6 +46,7 @@ class Tokens:
     spans: tuple[tuple[int, ...], ...] | None = None
     context: str | None = None
     steps: tuple[Step, ...] | None = None
+    written: str | None = None
 
 
 @record

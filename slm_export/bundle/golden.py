@@ -61,7 +61,8 @@ def golden(
         outputs=tuple(task.OUTPUTS),
         samples=tuple(
             GoldenSample(
-                text=samples[r].text,
+                text=tokens[r].written or samples[r].text,
+                special_tokens=tokens[r].written is None,
                 pair=samples[r].pair,
                 words=samples[r].words,
                 input_ids=tokens[r].input_ids,

@@ -118,6 +118,7 @@ class GoldenSample:
     is as in outputs.Tokens."""
 
     text: str
+    special_tokens: bool = True  # whether the tokenizer adds its own; a chat's text has them
     pair: str | None = None
     words: tuple[str, ...] = ()
     input_ids: tuple[int, ...]

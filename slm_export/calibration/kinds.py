@@ -23,7 +23,14 @@ TAGS = ("tags", "ner_tags", "labels")
 PAIRS = ("text_pair", "sentence2", "text_b", "hypothesis", "question2")
 QUESTION = ("question", "query", *TEXTS)
 ANSWERS = ("target", "answer", "summary", "translation", "output", "completion")
+CHATS = ("messages", "conversation")
 CONTEXTS = ("context", "passage", "paragraph", *PAIRS)
+
+
+@record
+class Turn:
+    role: str
+    content: str
 
 
 @record
@@ -31,7 +38,8 @@ class Sample:
     """One row, of the kind its task wants.
 
     `pair` is the second text, or a question's context. `labels` are names or numbers: one for each word of a tagger's
-    `words`, or those that hold for a text. `answers` are the texts that answer a question.
+    `words`, or those that hold for a text. `answers` are the texts that answer a question. `turns` are a chat's, for
+    the model's template to write out; `special_tokens` says whether the tokenizer adds its own to the text.
     """
 
     line: int
@@ -43,6 +51,8 @@ class Sample:
     labels: tuple[str, ...] | None = None
     answers: tuple[str, ...] | None = None
     target: str | None = None  # the answer, where one is to be generated
+    turns: tuple[Turn, ...] = ()
+    special_tokens: bool = True
     slice: str | None = None
 
 
@@ -164,6 +174,23 @@ def _answered(row: Row, columns: Columns) -> Sample | str:
     return sample if isinstance(sample, str) else replace(sample, label=None, target=sample.label)
 
 
+def _written(row: Row, columns: Columns) -> Sample | str:
+    """A text, or a chat: a list of {"role": ..., "content": ...}."""
+    value = row.values.get(columns.text)
+    if not isinstance(value, list):
+        return _labelled(row, columns)
+    turns = []
+    for number, turn in enumerate(value, 1):
+        role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None)
+        if not isinstance(role, str) or not isinstance(content, str):
+            return f"column {columns.text!r}, turn {number} is no role and content, both texts"
+        turns.append(Turn(role=role, content=content))
+    if not turns:
+        return f"column {columns.text!r} is empty"
+    whole = "\n".join(turn.content for turn in turns)
+    return Sample(line=row.line, text=whole, turns=tuple(turns), slice=_slice(row, columns))
+
+
 def _masked(row: Row, columns: Columns) -> Sample | str:
     """A text with its mask; where it has none, one word, chosen by the text itself, is masked and is the label."""
     sample = _text(row, columns)
@@ -187,6 +214,7 @@ def _what(value: Any) -> str:
 KINDS = {
     "text": Kind(texts=TEXTS, labels=LABELS, pairs=PAIRS, make=_labelled),
     "single text": Kind(texts=TEXTS, labels=LABELS, make=_labelled),
+    "text or chat": Kind(texts=(*CHATS, *TEXTS), labels=LABELS, make=_written),
     "label set": Kind(texts=TEXTS, labels=SETS, pairs=PAIRS, make=_label_set),
     "score": Kind(texts=TEXTS, labels=SCORES, pairs=PAIRS, make=_scored),
     "words": Kind(texts=WORDS, labels=TAGS, make=_tagged),

@@ -8,6 +8,7 @@ from pathlib import Path
 from slm_export.calibration.files import READERS, read_rows
 from slm_export.calibration.kinds import (
     ANSWERS,
+    CHATS,
     KINDS,
     LABELS,
     PAIRS,
@@ -44,6 +45,8 @@ Calibration and evaluation files
             its tag last, sentences apart by an empty line. Tags are the model's label names or their numbers.
   question  for question answering: {", ".join(QUESTION[:2])}, context, and optionally answers: a text, a list
             of texts, or SQuAD's {{"text": [...]}}.
+  messages  for causal language models, in place of the text: a chat, {", ".join(CHATS)}, each a list of
+            {{"role": ..., "content": ...}} (.jsonl, .json, .parquet), which the model's template writes out.
   masked    for masked language models: texts. In a text without the model's mask token one word is masked,
             always the same one; a label column, if the text has a mask, names the word behind it.
   slice     any column, named with --slice-column: the change is also reported by its values.

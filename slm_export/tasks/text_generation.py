@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from slm_export.calibration import Sample
 
 AUTO_CLASS = "AutoModelForCausalLM"
-SAMPLES = "single text"
+SAMPLES = "text or chat"
 MOST_SAMPLES = 32
 LONGEST = 512  # tokens of a calibration or evaluation text; a probe is as long as the artifact's context
 TRUNCATION = "longest_first"
@@ -62,11 +62,30 @@ class Session(Protocol):
 
 
 def tokenize(tokenizer: Any, samples: Sequence[Sample], max_length: int | None) -> list[Tokens]:
-    return encoder.tokenize(tokenizer, samples, None if max_length is None else min(max_length, LONGEST))
+    """Raises InputError where a chat is to be written out and the tokenizer has no template."""
+    most = None if max_length is None else min(max_length, LONGEST)
+    return [_chat(tokenizer, s, most) if s.turns else encoder.tokenize(tokenizer, [s], most)[0] for s in samples]
+
+
+def _chat(tokenizer: Any, sample: Sample, most: int | None) -> Tokens:
+    if not tokenizer.chat_template:
+        raise InputError(
+            "the data holds chats, and the model has no chat template",
+            where=f"line {sample.line}",
+            next_step="give plain texts, or save the template with the tokenizer: tokenizer.chat_template = ...",
+        )
+    turns = [{"role": turn.role, "content": turn.content} for turn in sample.turns]
+    try:
+        written = tokenizer.apply_chat_template(turns, tokenize=False)
+    except Exception as err:  # a template raises whatever it likes, most often for roles out of turn
+        raise InputError(f"the chat template refuses a chat: {err}", where=f"line {sample.line}") from err
+    ids = tokenizer(written, add_special_tokens=False)["input_ids"]
+    return Tokens(input_ids=tuple(ids[:most]), written=written)
 
 
 def retokenize(tokenizer: Any, sample: Any) -> list[int]:
-    return encoder.retokenize(tokenizer, sample)[:LONGEST]
+    ids: list[int] = tokenizer.encode(sample.text, add_special_tokens=sample.special_tokens).ids
+    return ids[:LONGEST]
 
 
 def rules(module: Any, *, max_length: int) -> Rules:

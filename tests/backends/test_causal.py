@@ -216,6 +216,27 @@ def test_without_an_end_token_the_model_is_refused(causal_source, tmp_path):
     assert done.returncode == 2 and "does not say where an answer ends" in done.stderr
 
 
+def test_chats_judge_as_the_template_writes_them(causal_source, tmp_path):
+    """Several turns, and their golden vectors are checked again without the template."""
+    said = texts(seed=30, rows=24, most=6)
+    roles = ("user", "assistant", "user", "assistant")
+    chats = [
+        {"messages": [{"role": r, "content": said[(i + n) % 24]} for n, r in enumerate(roles)]} for i in range(0, 24, 3)
+    ]
+    (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, chats)))
+    source = causal_source("llama")
+    wanted = ["--scheme", "fp32", "--format", "onnx", "-o", "dist"]
+    Cli(tmp_path).ok(source / "model", "--target", "linux-x86_64", "--eval", "chats.jsonl", *wanted)
+    bundle = tmp_path / "dist/model-linux-x86_64"
+    golden = read_json(bundle / "golden.json")["samples"][0]
+    assert golden["text"].startswith("<|im_start|>user\n") and golden["text"].count("<|im_end|>") == 4
+    assert golden["special_tokens"] is False
+    Cli(tmp_path).ok("verify", bundle)
+    (tmp_path / "bad.jsonl").write_text('{"messages": [{"role": "user"}]}\n')
+    done = Cli(tmp_path)(source / "model", "--target", "linux-x86_64", "--eval", "bad.jsonl", *wanted)
+    assert done.returncode == 2 and "turn 1 is no role and content" in done.stderr
+
+
 def test_a_gguf_file_is_a_source(causal_source, tmp_path):
     source = causal_source("qwen2")
     write_gguf(source / "model", tmp_path / "tiny-model.gguf")
