@@ -8,7 +8,7 @@ A decoder is an object with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -107,3 +107,11 @@ def follow(decoder: Decoder, input_ids: Sequence[int], rules: Rules, told: Ids) 
         if own is told and chosen != token:
             own = generate(decoder, state, rules, (*told[:number], chosen))
     return rows, own
+
+
+def text_decoder(tokenizer_json: str) -> Callable[[Sequence[int]], str]:
+    """Token ids to text, special tokens left out, by the bundle's own tokenizer."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(tokenizer_json)
+    return lambda ids: str(tokenizer.decode([i for i in ids if i >= 0], skip_special_tokens=True))

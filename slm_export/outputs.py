@@ -28,6 +28,14 @@ class Step:
 
 
 @record
+class Continued:
+    """What the reference writes, greedily, after the sample's first `after` tokens; shown, never judged."""
+
+    after: int
+    ids: tuple[int, ...]
+
+
+@record
 class Tokens:
     """One sample as the model takes it, unpadded.
 
@@ -47,6 +55,7 @@ class Tokens:
     context: str | None = None
     steps: tuple[Step, ...] | None = None
     written: str | None = None
+    continued: Continued | None = None
 
 
 @record

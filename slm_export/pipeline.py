@@ -16,6 +16,7 @@ from slm_export.bundle.write import write_bundle
 from slm_export.config import Choice
 from slm_export.errors import BudgetError, ExportError, OutOfMemoryError, ParityError, SlmExportError
 from slm_export.exporters.common import ExportRequest
+from slm_export.generation import text_decoder
 from slm_export.names import AUTO
 from slm_export.outputs import Inputs, load_outputs
 from slm_export.parity.budget import loss, of_pruned, tightened
@@ -253,10 +254,10 @@ class _Run:
 
     def truth(self, format: str) -> Truth:
         inputs = self.inputs()
-        generates = self.plan.source.task in tasks.ENCODER_DECODERS
-        task = tasks.get(self.plan.source.task)
+        task, name = tasks.get(self.plan.source.task), self.plan.source.task
+        answers = name in tasks.ENCODER_DECODERS
         return Truth(
-            task=self.plan.source.task,
+            task=name,
             labels=self.plan.source.labels,
             targets=self.plan.evaluation.targets,
             slices=tuple(s.slice for s in self.plan.evaluation.samples),
@@ -265,8 +266,8 @@ class _Run:
             reference=load_outputs(self.work / "reference.npz"),
             eager=load_outputs(self.work / f"eager-{format}.npz"),
             weights_only=load_outputs(self.work / f"weights-only-{format}.npz"),
-            wanted=task.wanted(self.plan.evaluation.samples) if generates else None,
-            decode=task.text_decoder(str(self.work / "tokenizer/tokenizer.json")) if generates else None,
+            wanted=task.wanted(self.plan.evaluation.samples) if answers else None,
+            decode=text_decoder(str(self.work / "tokenizer/tokenizer.json")) if name in tasks.GENERATING else None,
         )
 
     def inputs(self) -> Inputs:

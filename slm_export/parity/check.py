@@ -11,7 +11,7 @@ from slm_export import metrics, tasks
 from slm_export.calibration.labels import Targets
 from slm_export.outputs import Matrices, Outputs, Tokens, all_rows
 from slm_export.parity.judge import Finding, judge
-from slm_export.parity.report import ParityReport, RuntimeCheck, SliceChange
+from slm_export.parity.report import Continuation, ParityReport, RuntimeCheck, SliceChange
 from slm_export.records import record
 from slm_export.targets import Limits
 from slm_export.tasks.measured import Judged, Measured
@@ -88,6 +88,7 @@ def check(
         probes=probes,
         classes=measured.classes,
         slices=_slices(truth, artifact.outputs) if measured.answers and artifact.outputs else {},
+        continuations=tuple(_continuations(truth, artifact.outputs)) if artifact.outputs else (),
         limits=_measurable(limits.bounds, truth),
         limits_why=limits.why,
         findings=tuple(findings),
@@ -198,6 +199,16 @@ def _measure(truth: Truth, got: Outputs, rows: Sequence[int] | None = None) -> M
 def reference_answers(truth: Truth) -> dict[str, float]:
     """The task's metrics of the reference against itself: its own quality."""
     return _measure(truth, truth.reference).answers
+
+
+def _continuations(truth: Truth, got: Outputs) -> Iterator[Continuation]:
+    for tokens, said in zip(truth.tokens, got.said or (), strict=False):
+        if tokens.continued is not None and truth.decode is not None:
+            yield Continuation(
+                prompt=truth.decode(tokens.input_ids[: tokens.continued.after]),
+                reference=truth.decode(tokens.continued.ids),
+                artifact=truth.decode(said),
+            )
 
 
 def _slices(truth: Truth, got: Outputs) -> dict[str, SliceChange]:

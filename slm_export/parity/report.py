@@ -27,6 +27,15 @@ class SliceChange:
 
 
 @record
+class Continuation:
+    """What reference and artifact write after a prompt; shown, never judged."""
+
+    prompt: str
+    reference: str
+    artifact: str
+
+
+@record
 class ParityReport:
     format: str
     scheme: str
@@ -40,6 +49,7 @@ class ParityReport:
     probes: dict[str, float]  # max abs error by shape: one token, typical, maximum, batch
     classes: dict[str, ClassChange]
     slices: dict[str, SliceChange]
+    continuations: tuple[Continuation, ...] = ()  # of a causal model
     limits: dict[str, float]
     limits_why: str
     findings: tuple[Finding, ...]

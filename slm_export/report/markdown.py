@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from slm_export.distillation import Distilled
 from slm_export.names import METRICS, SCHEMES
 from slm_export.parity.judge import show
-from slm_export.parity.report import ParityReport
+from slm_export.parity.report import Continuation, ParityReport
 from slm_export.quantization.schemes import SCHEMES as SCHEMES_OF
 from slm_export.quantization.search import Trial
 from slm_export.quantplan import QuantPlan
@@ -18,6 +18,7 @@ from slm_export.results import FormatResult, RunResult
 from slm_export.stages.prepare import Prepared
 
 WORST_CLASSES = 5
+PROMPT = 80  # characters of a prompt's end that are shown
 
 
 def report_markdown(result: RunResult, prepared: Prepared) -> str:
@@ -170,6 +171,7 @@ def _measured(report: ParityReport) -> Iterator[str]:
         yield from table([["label", "samples", "changed answers", "accuracy"], *lines])
 
     yield from _sliced(report)
+    yield from _continued(report.continuations)
 
 
 def _interval(metric: str, report: ParityReport) -> str:
@@ -190,6 +192,17 @@ def _sliced(report: ParityReport) -> Iterator[str]:
     ]
     yield ""
     yield from table([["slice", "samples", *names], *lines])
+
+
+def _continued(continuations: Sequence[Continuation]) -> Iterator[str]:
+    """Verbatim, in blocks that no text can end."""
+    for shown in continuations:
+        yield ""
+        yield f"Greedily after …{shown.prompt[-PROMPT:]!r}, to read and not to judge:"
+        yield ""
+        same = shown.artifact == shown.reference
+        yield f"- reference: {shown.reference!r}"
+        yield f"- artifact: {'the same' if same else repr(shown.artifact)}"
 
 
 def _bound(metric: str, report: ParityReport) -> str:

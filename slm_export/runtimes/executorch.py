@@ -21,7 +21,6 @@ class Session:
     """Uses what executorch.runtime wraps: importing that one takes ExecuTorch's compiler with it, three CPU seconds."""
 
     def __init__(self, path: Path, artifact: Artifact) -> None:
-        import executorch.kernels.quantized
         import torch  # noqa: F401, first: the next one links it
         from executorch.extension.pybindings import _C
 

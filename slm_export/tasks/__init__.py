@@ -31,7 +31,7 @@ A task of GENERATING has in place of graph and cut
 and an encoder-decoder, whose graphs exporters take from seq2seq_graphs.py, in place of TAUGHT_BY
 
     FAMILIES                                  the model types whose graphs there are
-    wanted(samples), text_decoder(path)       -> the answers a data file holds, and token ids to text
+    wanted(samples)                           -> the answers a data file holds
 
 and imports nothing but numpy at its top, so that verify can tell answers.
 """

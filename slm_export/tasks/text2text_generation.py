@@ -221,14 +221,6 @@ def _exact_match(texts: Sequence[str], wanted: Sequence[str]) -> float:
     return sum(a.split() == b.split() for a, b in zip(texts, wanted, strict=True)) / len(wanted)
 
 
-def text_decoder(tokenizer_json: str) -> Callable[[Sequence[int]], str]:
-    """Token ids to text, special tokens left out, by the bundle's own tokenizer."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(tokenizer_json)
-    return lambda ids: str(tokenizer.decode([i for i in ids if i >= 0], skip_special_tokens=True))
-
-
 def wanted(samples: Sequence[Sample]) -> tuple[str, ...] | None:
     """The answers a data file holds, if every row has one."""
     found = tuple(s.target for s in samples if s.target is not None)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from slm_export.errors import InputError
 from slm_export.generation import Ids, Rules
 from slm_export.metrics import flips, kl_divergence, wilson_interval
-from slm_export.outputs import Array, Matrices, Step, Tokens, all_rows
+from slm_export.outputs import Array, Continued, Matrices, Step, Tokens, all_rows
 from slm_export.tasks import encoder
 from slm_export.tasks.measured import Judged, Measured, best, lead
 
@@ -44,6 +44,7 @@ COMPARED = 31  # tokens at each position
 OTHER = -1  # the answer where the best token is none of them
 STEPPED = 8  # tokens at a text's end that are read one by one
 AT_ONCE = 256  # positions whose logits are held at once
+SHOWN, SHOWN_TOKENS = 2, 32  # samples that are continued, for people to read
 SAME_LOGITS = 1e-4  # of the largest, which two ways of computing them may differ
 
 
@@ -117,9 +118,24 @@ def teach(module: Any, tokens: Sequence[Tokens], rules: Rules, progress: Callabl
     taught = []
     for number, sample in enumerate(tokens, 1):
         steps = [step for rows, first in _logits(module, sample) for step in _steps(rows, sample.input_ids, first)]
-        taught.append(replace(sample, steps=tuple(steps)))
+        continued = _continued(module, sample) if number <= SHOWN else None
+        taught.append(replace(sample, steps=tuple(steps), continued=continued))
         progress(number)
     return taught
+
+
+def _continued(module: Any, sample: Tokens) -> Continued:
+    """By transformers' own generate."""
+    import torch
+
+    after = max(1, len(sample.input_ids) // 2)
+    prompt = torch.tensor([sample.input_ids[:after]])
+    with torch.inference_mode():
+        made = module.generate(
+            prompt, attention_mask=torch.ones_like(prompt), do_sample=False, num_beams=1, max_new_tokens=SHOWN_TOKENS,
+            temperature=None, top_p=None, top_k=None, pad_token_id=0,
+        )  # fmt: skip
+    return Continued(after=after, ids=tuple(made[0, after:].tolist()))
 
 
 def _logits(module: Any, sample: Tokens) -> Iterator[tuple[Array, int]]:
@@ -199,14 +215,25 @@ def _reduced(rows: Array, steps: Sequence[Step]) -> Array:
 
 
 def execute(session: Session, tokens: Tokens, rules: Rules) -> tuple[Array, Ids]:
-    """The matrix of one sample."""
+    """The matrix of one sample, and how the artifact continues it, where the reference did."""
     ids, steps = tokens.input_ids, tokens.steps or ()
     state, made, read = session.start(), [], 0
     for count in _portions(len(ids)):
         state, rows = session.read(state, ids[read : read + count])
         made.append(_reduced(rows, steps[read : read + count]))
         read += count
-    return np.concatenate(made), ()
+    return np.concatenate(made), () if tokens.continued is None else _write(
+        session, ids[: tokens.continued.after], rules
+    )
+
+
+def _write(session: Session, prompt: Ids, rules: Rules) -> Ids:
+    state, logits = session.last(session.start(), prompt)
+    written: list[int] = []
+    while len(written) < SHOWN_TOKENS and not (written and written[-1] in rules.ends):
+        written.append(int(np.argmax(logits)))
+        state, logits = session.last(state, written[-1:])
+    return tuple(written)
 
 
 def _portions(length: int) -> Iterator[int]:

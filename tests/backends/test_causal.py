@@ -142,6 +142,14 @@ def test_the_bundle_says_how_to_talk_to_the_model(causal_bundle):
     Cli(bundle).ok("verify", bundle)
 
 
+def test_the_report_shows_what_reference_and_artifact_write(causal_bundle):
+    bundle = causal_bundle("llama", "fp32")
+    (report,) = read_json(bundle / "parity.json")["reports"]
+    shown = report["continuations"]
+    assert len(shown) == 2 and all(c["reference"] == c["artifact"] and c["artifact"].split() for c in shown)
+    assert "Greedily after" in (bundle / "report.md").read_text()
+
+
 def test_a_graph_that_forgets_its_cache_closes_the_gate(causal_bundle, tmp_path):
     made = tmp_path / "bundle"
     shutil.copytree(causal_bundle("llama", "fp32"), made)

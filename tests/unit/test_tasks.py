@@ -28,6 +28,6 @@ def test_a_task_has_what_the_contract_lists(task):
         assert "execute" in listed(OF_GENERATING)
         names = [n for n in names if n not in ("graph", "cut")] + listed(OF_GENERATING)
     if task in tasks.ENCODER_DECODERS:
-        assert "text_decoder" in listed(OF_ENCODER_DECODERS)
+        assert "wanted" in listed(OF_ENCODER_DECODERS)
         names = [n for n in names if n != "TAUGHT_BY"] + listed(OF_ENCODER_DECODERS)
     assert [n for n in names if not hasattr(tasks.get(task), n)] == []
