@@ -142,12 +142,15 @@ def test_the_bundle_says_how_to_talk_to_the_model(causal_bundle):
     Cli(bundle).ok("verify", bundle)
 
 
-def test_the_report_shows_what_reference_and_artifact_write(causal_bundle):
-    bundle = causal_bundle("llama", "fp32")
+def test_the_report_shows_what_reference_and_artifact_write(causal_source, tmp_path):
+    (tmp_path / "eval.txt").write_text("the a my is it was here now\nis it was here now very old new of\n")
+    wanted = ["--scheme", "fp32", "--format", "onnx", "-o", "dist"]
+    Cli(tmp_path).ok(causal_source("llama") / "model", "--target", "linux-x86_64", "--eval", "eval.txt", *wanted)
+    bundle = tmp_path / "dist/model-linux-x86_64"
     (report,) = read_json(bundle / "parity.json")["reports"]
     shown = report["continuations"]
     assert len(shown) == 2 and all(c["reference"] == c["artifact"] and c["artifact"].split() for c in shown)
-    assert "Greedily after" in (bundle / "report.md").read_text()
+    assert f"- reference: {shown[0]['reference']!r}" in (bundle / "report.md").read_text()
 
 
 def test_a_graph_that_forgets_its_cache_closes_the_gate(causal_bundle, tmp_path):
