@@ -36,12 +36,12 @@ class Signature:
 
 @record
 class Part:
-    """One graph of an artifact that has several: a file of its own, or a method or signatures of one file.
+    """One named graph of an artifact: a file of its own, or a method or signatures of one file.
 
     Where a .pte's arguments have no names, these are their order; a .tflite has a signature for each length.
     """
 
-    name: str  # "encode" or "decode"
+    name: str  # "encode" and "decode", "prefill" and "decode", "decode", or "forward"
     path: str  # relative to the manifest
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -71,7 +71,7 @@ class Artifact:
     files: tuple[FileRecord, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    parts: tuple[Part, ...] = ()  # of an encoder-decoder; inputs are then the first's, outputs the last's
+    parts: tuple[Part, ...] = ()  # of a model that generates; inputs are then the first's, outputs the last's
     generation: Rules | None = None  # how its answers are made
     signatures: tuple[Signature, ...] = ()
     batch: int | None = None  # the most texts one call takes; None: any number

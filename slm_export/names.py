@@ -9,8 +9,8 @@ FORMATS = ("executorch", "tflite", "onnx")
 SCHEMES = {
     "fp32": "float32 weights and activations",
     "fp16": "float16 weights, float32 arithmetic",
-    "w8": "int8 weights per output channel, float32 activations",
-    "w8a8-dynamic": "int8 weights per output channel, int8 activations scaled at run time",
+    "w8": "int8 weights per output channel (of language models in groups of 32, in ONNX alone), float32 activations",
+    "w8a8-dynamic": "int8 weights as in w8, int8 activations scaled at run time",
     "w8a8": "int8 weights per output channel, int8 activations with ranges from calibration (static) where harmless",
     "w8a16": "int8 weights per output channel, int16 activations with ranges from calibration (ONNX only)",
     "w4": "int4 weights in groups of 32 (lookups and tied heads int8), float32 activations",
@@ -49,7 +49,7 @@ TASKS = {
     "question-answering": "the span of a context that answers a question",
     "fill-mask": "the token behind a mask",
     "text2text-generation": "a text for a text: T5, BART, Marian",
-    "text-generation": "the next token: Llama, Qwen, Phi, Gemma, SmolLM, GPT-2 (ONNX)",
+    "text-generation": "the next token: Llama, Qwen, Phi, Gemma, SmolLM, GPT-2",
     "feature-extraction": "one embedding per text (sentence-transformers directories)",
     "feature-extraction/hidden-states": "one vector per token, of a plain encoder",
 }

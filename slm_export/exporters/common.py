@@ -96,7 +96,6 @@ def static_graph(compressed: Compressed, request: ExportRequest, forms: Forms) -
     return StaticGraph().eval()
 
 
-NO_CAUSAL = "causal language models are exported to ONNX only, so far"
 NO_STATIC_GENERATION = "static ranges are found for encoders only: a decoder's cache has none"
 
 
