@@ -103,7 +103,7 @@ sys.addaudithook(spy)
 """
 
 
-def test_no_socket_is_opened_for_local_input(tiny, tmp_path):
+def test_no_socket_is_opened_for_local_input_and_another_hash_seed_gives_the_same_bytes(tiny, make_bundle, tmp_path):
     """In the command and in every stage. AF_UNIX pairs, which Python's own subprocess tools use, are no network."""
     (tmp_path / "sitecustomize.py").write_text(SPY)
     env = {"PYTHONPATH": str(tmp_path), "SOCKET_LOG": str(tmp_path / "sockets"), "SPY": "1"}
@@ -112,8 +112,14 @@ def test_no_socket_is_opened_for_local_input(tiny, tmp_path):
     )
     assert seen.returncode == 0 and (tmp_path / "sockets").read_text(), "the spy sees sockets"
     (tmp_path / "sockets").unlink()
-    Cli(tmp_path).ok(*tiny_args(tiny, "dist"), env=env)
+    scheme = ("--scheme", "w8a8-dynamic")
+    first = make_bundle(*scheme)
+    Cli(tmp_path).ok(*tiny_args(tiny, "dist", *scheme), env=env | {"PYTHONHASHSEED": "12345"})
     assert not (tmp_path / "sockets").exists(), (tmp_path / "sockets").read_text()
+    second = tmp_path / "dist" / first.name
+    files = sorted(p.relative_to(first) for p in first.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(second) for p in second.rglob("*") if p.is_file())
+    assert [f for f in files if (first / f).read_bytes() != (second / f).read_bytes()] == []
 
 
 def test_telemetry_is_off_wherever_onnx_runtime_starts(tmp_path):
