@@ -24,8 +24,9 @@ class Session:
         import torch  # noqa: F401, first: the next one links it
         from executorch.extension.pybindings import _C
 
+        _register("kernels/quantized")
         if _is_causal(artifact):
-            _register_attention()
+            _register("extension/llm/custom_ops")  # attention with a cache
         _C._unsafe_reset_threadpool(1)
         self._program = _C._load_program(str(path))  # a method does not keep its program alive
         self._methods = {n: (self._program.load_method(n), part) for n, part in artifact.methods.items()}
@@ -43,12 +44,12 @@ class Session:
         return self._program.load_method(name).call([])[0]
 
 
-def _register_attention() -> None:
-    """ExecuTorch's attention and cache operators."""
-    import executorch.extension.llm.custom_ops as package
+def _register(folder: str) -> None:
+    """The operators of the library in a folder of the executorch package."""
+    import executorch.extension
     import torch
 
-    (library,) = Path(package.__file__).parent.glob("*custom_ops_aot_lib.*")
+    (library,) = (Path(executorch.extension.__path__[0]).parent / folder).glob("*aot_lib.*")
     torch.ops.load_library(library)
 
 
