@@ -65,8 +65,9 @@ def _install_line(distributions: Iterable[str]) -> str:
 
 def require(formats: Iterable[str], task: str) -> None:
     """Raises DependencyError with the line to type, if a format cannot be exported, run or judged here."""
-    kinds = (EXPORT_NEEDS, RUN_NEEDS, TASK_NEEDS.get(task, {}))
-    jobs = [(f, _job(f, needs.get(f, {}))) for f in formats for needs in kinds]
+    formats = list(formats)
+    jobs = [(f, _job(f, needs[f])) for f in formats for needs in (EXPORT_NEEDS, RUN_NEEDS)]
+    jobs += [(task, _job(task, TASK_NEEDS.get(task, {}).get(f, {}))) for f in formats]
     missing = list(dict.fromkeys(dist for _, job in jobs for dist in job.missing))
     if missing:
         raise DependencyError(

@@ -42,6 +42,7 @@ OUTPUTS = {"logits": ("batch", "sequence", "vocabulary")}
 GOLDEN_COLUMNS = None
 COMPARED = 31  # tokens at each position
 OTHER = -1  # the answer where the best token is none of them
+COMPARED_AT_END = 64  # positions of a probe longer than LONGEST
 STEPPED = 8  # tokens at a text's end that are read one by one
 AT_ONCE = 256  # positions whose logits are held at once
 SHOWN, SHOWN_TOKENS = 2, 32  # samples that are continued, for people to read
@@ -113,11 +114,13 @@ def teach(module: Any, tokens: Sequence[Tokens], rules: Rules, progress: Callabl
     Raises InputError if the model makes more of its head's outputs than is known here.
     """
     for sample in tokens[:1]:
-        *_, (rows, _) = _logits(module, sample)
+        *_, (rows, _) = _logits(module, sample, 0)
         _require_same(rows[-1], _last(module, sample)[0], type(module).__name__)
     taught = []
     for number, sample in enumerate(tokens, 1):
-        steps = [step for rows, first in _logits(module, sample) for step in _steps(rows, sample.input_ids, first)]
+        ids = sample.input_ids
+        first = 0 if len(ids) <= LONGEST else len(ids) - COMPARED_AT_END
+        steps = [step for rows, at in _logits(module, sample, first) for step in _steps(rows, ids, at)]
         continued = _continued(module, sample) if number <= SHOWN else None
         taught.append(replace(sample, steps=tuple(steps), continued=continued))
         progress(number)
@@ -138,15 +141,15 @@ def _continued(module: Any, sample: Tokens) -> Continued:
     return Continued(after=after, ids=tuple(made[0, after:].tolist()))
 
 
-def _logits(module: Any, sample: Tokens) -> Iterator[tuple[Array, int]]:
-    """The logits [some, vocabulary] behind the tokens from a position on, some at a time."""
+def _logits(module: Any, sample: Tokens, start: int) -> Iterator[tuple[Array, int]]:
+    """The logits [some, vocabulary] behind the tokens from a position on, some at a time, beginning at `start`."""
     import torch
 
     ids = torch.tensor([sample.input_ids])
     head = module.get_output_embeddings()
     with torch.inference_mode():
         hidden = module.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
-        for first in range(0, len(hidden), AT_ONCE):
+        for first in range(start, len(hidden), AT_ONCE):
             yield _scaled(module, head(hidden[first : first + AT_ONCE])).float().numpy(), first
 
 
@@ -189,8 +192,14 @@ def run(module: Any, tokens: Sequence[Tokens], *, progress: Callable[[int], None
 
 
 def _taught(module: Any, sample: Tokens) -> Array:
-    steps = sample.steps or ()
-    return np.concatenate([_reduced(rows, steps[at : at + len(rows)]) for rows, at in _logits(module, sample)])
+    steps, first = sample.steps or (), _first(sample)
+    found = [_reduced(rows, steps[at - first :][: len(rows)]) for rows, at in _logits(module, sample, first)]
+    return np.concatenate(found)
+
+
+def _first(sample: Tokens) -> int:
+    """The position of the first step: the last ones are compared where not all are."""
+    return len(sample.input_ids) - len(sample.steps or ())
 
 
 def _last(module: Any, sample: Tokens) -> Array:
@@ -216,11 +225,14 @@ def _reduced(rows: Array, steps: Sequence[Step]) -> Array:
 
 def execute(session: Session, tokens: Tokens, rules: Rules) -> tuple[Array, Ids]:
     """The matrix of one sample, and how the artifact continues it, where the reference did."""
-    ids, steps = tokens.input_ids, tokens.steps or ()
-    state, made, read = session.start(), [], 0
-    for count in _portions(len(ids)):
+    ids, steps, first = tokens.input_ids, tokens.steps or (), _first(tokens)
+    state, made = session.start(), []
+    for at in range(0, first, LONGEST):
+        state, _ = session.last(state, ids[at : min(at + LONGEST, first)])
+    read = first
+    for count in _portions(len(ids) - first):
         state, rows = session.read(state, ids[read : read + count])
-        made.append(_reduced(rows, steps[read : read + count]))
+        made.append(_reduced(rows, steps[read - first :][:count]))
         read += count
     return np.concatenate(made), () if tokens.continued is None else _write(
         session, ids[: tokens.continued.after], rules
