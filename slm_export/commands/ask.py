@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import click
@@ -17,7 +21,8 @@ def run(bundle: Path, text: str, *, pair: str | None, format: str | None, most: 
         if not as_json:
             click.echo(piece, nl=False)
 
-    done = slm_export.ask(bundle, text, pair=pair, format=format, most=most, raw=raw, say=say)
+    with _silent_runtimes():
+        done = slm_export.ask(bundle, text, pair=pair, format=format, most=most, raw=raw, say=say)
     if as_json:
         click.echo(json.dumps(to_json(done), ensure_ascii=False))
         return 0
@@ -26,6 +31,20 @@ def run(bundle: Path, text: str, *, pair: str | None, format: str | None, most: 
     click.echo()
     click.echo(_cost(done), err=True)
     return 0
+
+
+@contextmanager
+def _silent_runtimes() -> Iterator[None]:
+    """Nothing that runtimes write to the error stream within the block, nor, from C++, to the process's end: LiteRT
+    alone tells of forty things that are well."""
+    own = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        with open(os.devnull, "w") as null, redirect_stderr(null):
+            yield
+    finally:
+        sys.stderr = own
 
 
 def _cost(done: Answer) -> str:
