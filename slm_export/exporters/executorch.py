@@ -26,7 +26,7 @@ from slm_export.exporters.common import (
     static_graph,
 )
 from slm_export.exporters.executorch_file import share_constants
-from slm_export.exporters.executorch_weights import carry
+from slm_export.exporters.executorch_weights import quantized_layer
 from slm_export.exporters.parts import checked_parts
 from slm_export.quantization.compressed import Compressed, with_weights
 
@@ -62,7 +62,7 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
         _save(_lower_graph(static_graph(compressed, request, forms(compressed)), *_varying_shapes(request)), path)
     else:
         module = copy_structure(compressed.module)
-        replace_layers(module, lambda name, layer: carry(compressed.tensors.get(name), layer))
+        replace_layers(module, lambda name, layer: quantized_layer(compressed.tensors.get(name), layer))
         _write(module, request, path)
     artifact = _checked(path, compressed, request, root=out)
     if not compressed.tensors:

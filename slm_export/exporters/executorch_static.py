@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from slm_export.exporters.decomposed import OPERATORS, ChannelScales, Dequantize, Quantize
-from slm_export.exporters.executorch_weights import carry
+from slm_export.exporters.executorch_weights import quantized_layer
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.points import Forms
 from slm_export.quantization.weights import QuantizedTensor
@@ -18,8 +18,7 @@ def forms(compressed: Compressed) -> Forms:
     def other(name: str, layer: Any) -> Any:
         written = copy.copy(layer)  # the layer's own parameters are shared with the reference
         written._parameters = dict(layer._parameters)
-        carry(compressed.tensors.get(name), written)
-        return written
+        return quantized_layer(compressed.tensors.get(name), written) or written
 
     return Forms(
         quantize=Quantize,
