@@ -63,7 +63,11 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
     else:
         module = copy_structure(compressed.module)
         replace_layers(module, lambda name, layer: quantized_layer(compressed.tensors.get(name), layer))
+        for name in compressed.tensors:  # the integers stand for them, in the twin too
+            weight = compressed.module.get_submodule(name).weight
+            weight.data = weight.data.new_empty(0)
         _write(module, request, path)
+        del module
     artifact = _checked(path, compressed, request, root=out)
     if not compressed.tensors:
         return Exported(artifact=artifact, twin=None)

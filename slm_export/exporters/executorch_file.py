@@ -7,6 +7,7 @@ point into the constants'. The runtime reads the two as before; with a memory-ma
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,32 +23,39 @@ def share_constants(path: Path) -> None:
     """Write the file again, each large blob that the program's constants hold too left out."""
     from executorch.exir._serialize._program import _ExtendedHeader
 
-    data = bytearray(path.read_bytes())
-    header = _ExtendedHeader.from_bytes(bytes(data[8:]))
+    with path.open("rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    header = _ExtendedHeader.from_bytes(data[8 : 8 + _ExtendedHeader.EXPECTED_LENGTH])
     base = header.segment_base_offset
-    program = _root(data)
+    flatbuffer = bytearray(data[:base])
+    program = _root(flatbuffer)
     segments = list(_tables(program, SEGMENTS))
     places = [(_number(s, OFFSET), _number(s, SIZE)) for s in segments]
     shared = dict(_shared(data, base, program, places))
     if not shared:
         return
-    kept = bytearray()
-    for number in sorted((n for n in range(len(places)) if n not in shared), key=lambda n: places[n]):
-        offset, size = places[number]
-        kept += b"\0" * (-len(kept) % ALIGNMENT)
-        _write(data, segments[number], OFFSET, len(kept))
-        kept += data[base + offset : base + offset + size]
+    kept = sorted((n for n in range(len(places)) if n not in shared), key=lambda n: places[n])
+    end = 0
+    for number in kept:
+        end += -end % ALIGNMENT
+        _write(flatbuffer, segments[number], OFFSET, end)
+        end += places[number][1]
     for number, (host, within) in shared.items():
-        _write(data, segments[number], OFFSET, _number(segments[host], OFFSET) + within)
-    header.segment_data_size = len(kept)
-    data[8 : 8 + header.EXPECTED_LENGTH] = header.to_bytes()
+        _write(flatbuffer, segments[number], OFFSET, _number(segments[host], OFFSET) + within)
+    header.segment_data_size = end
+    flatbuffer[8 : 8 + header.EXPECTED_LENGTH] = header.to_bytes()
     aside = path.with_suffix(".aside")
-    aside.write_bytes(bytes(data[:base]) + bytes(kept))
+    with aside.open("wb") as file:
+        file.write(flatbuffer)
+        for number in kept:
+            file.write(b"\0" * (-(file.tell() - base) % ALIGNMENT))
+            offset, size = places[number]
+            file.write(memoryview(data)[base + offset : base + offset + size])
     aside.replace(path)
 
 
 def _shared(
-    data: bytearray, base: int, program: Any, places: list[tuple[int, int]]
+    data: mmap.mmap, base: int, program: Any, places: list[tuple[int, int]]
 ) -> Iterator[tuple[int, tuple[int, int]]]:
     """(segment, (the constants' segment, where in it)) of blobs that begin where a constant does, and equal it."""
     constants = _field(program, CONSTANTS)
@@ -60,9 +68,13 @@ def _shared(
     for number, (offset, size) in enumerate(places):
         if number == host or size < SMALLEST:
             continue
-        blob = data[base + offset : base + offset + size]
+        head, blob = data[base + offset : base + offset + SMALLEST], None
         for within in _offsets(constants):
-            if within + size <= length and data[base + start + within : base + start + within + size] == blob:
+            at = base + start + within
+            if within + size > length or data[at : at + SMALLEST] != head:
+                continue
+            blob = blob or data[base + offset : base + offset + size]
+            if data[at : at + size] == blob:
                 yield number, (host, within)
                 break
 

@@ -84,14 +84,19 @@ def put_floats(module: Any, floats: Mapping[str, Any]) -> None:
 
 def with_weights(compressed: Compressed) -> Any:
     """A copy of the module whose weights are what the plan's integers (or half floats) stand for, as float32."""
-    module = copy.deepcopy(compressed.module)
+    import torch
+
+    replaced = [compressed.module.get_submodule(n).weight for n, p in compressed.plan.layers.items() if p.bits <= 16]
+    module = copy.deepcopy(compressed.module, {id(weight): weight for weight in replaced})
     put_floats(module, compressed.floats)
+    made: dict[int, Any] = {}  # tied weights stay one
     for name, layer in compressed.plan.layers.items():
         target = module.get_submodule(name)
-        if layer.bits <= 8:
-            target.weight.data = compressed.tensors[name].dequantized()
-        elif layer.bits == 16:
-            target.weight.data = target.weight.data.half().float()
+        if layer.bits <= 16 and id(target.weight) not in made:
+            values = target.weight.data.half().float() if layer.bits == 16 else compressed.tensors[name].dequantized()
+            made[id(target.weight)] = torch.nn.Parameter(values, requires_grad=target.weight.requires_grad)
+        if layer.bits <= 16:
+            target.weight = made[id(target.weight)]
     return module
 
 
