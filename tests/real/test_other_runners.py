@@ -22,6 +22,7 @@ def folder(request, tmp_path_factory):
     for name, seed in (("calibration", 10), ("eval", 11)):
         write_texts(home / f"{name}.jsonl", seed=seed, rows=30, most=30)
     data = ["--calibration", "calibration.jsonl", "--eval", "eval.jsonl", "--scheme", request.param]
+    data += ["--format", "onnx"]
     Cli(home).ok("model", "--target", "linux-x86_64", *data, "-o", "dist")
     assert read_json(home / "dist/model-linux-x86_64/manifest.json")["artifacts"][0]["scheme"] == request.param
     return home / "dist/model-linux-x86_64/onnx"

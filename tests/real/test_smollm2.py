@@ -11,8 +11,9 @@ from slm_export.records import read_json
 from tests.conftest import Cli
 
 pytestmark = pytest.mark.heavy
-# scheme: MB of the .onnx, KL, the perplexity it may gain
-BARS = {"w8a8-dynamic": (155, 0.01, 0.02), "w4a8-dynamic": (95, 0.2, 0.2)}
+FORMATS = ("executorch", "tflite", "onnx")
+# scheme and formats: MB of each file, KL, the perplexity it may gain
+BARS = {("w8a8-dynamic", ("onnx",)): (155, 0.01, 0.02), ("w4a8-dynamic", FORMATS): (105, 0.2, 0.2)}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def gguf():
     return next(Path(found.submodule_search_locations[0]).glob("*.gguf"))
 
 
-@pytest.fixture(scope="module", params=BARS)
+@pytest.fixture(scope="module", params=BARS, ids=str)
 def exported(request, gguf, shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("smollm2")
     wiki = (shared / "data/wikitext2_raw/wiki.test.raw").read_text(encoding="utf-8")
@@ -31,9 +32,9 @@ def exported(request, gguf, shared, tmp_path_factory):
     write(folder / "eval.jsonl", [wiki[i * step : i * step + 2400].strip() for i in range(16)])
     write(folder / "calibration.jsonl", calibration(shared / "data"))
     data = ["--calibration", "calibration.jsonl", "--calibration-samples", 64, "--eval", "eval.jsonl"]
-    Cli(folder).ok(
-        gguf, "--target", "linux-x86_64", *data, "--scheme", request.param, "--name", "smollm2", "-o", "dist"
-    )
+    scheme, formats = request.param
+    wanted = ["--scheme", scheme, *(part for format in formats for part in ("--format", format))]
+    Cli(folder).ok(gguf, "--target", "linux-x86_64", *data, *wanted, "--name", "smollm2", "-o", "dist")
     return request.param, folder / "dist/smollm2-linux-x86_64"
 
 
@@ -56,15 +57,17 @@ def write(path, texts):
 
 
 def test_the_bars_hold_and_the_model_answers(exported):
-    scheme, bundle = exported
-    megabytes, divergence, gain = BARS[scheme]
-    assert (bundle / "onnx/model.onnx").stat().st_size <= megabytes * 1e6
-    (report,) = read_json(bundle / "parity.json")["reports"]
-    assert report["verdict"] == "pass" and report["numbers"]["lowering_max_abs_error"] < 1e-3
-    assert report["answers"]["kl_mean"] <= divergence and report["answers"]["perplexity_increase"] <= gain
-    manifest = read_json(bundle / "manifest.json")
+    (_, formats), bundle = exported
+    megabytes, divergence, gain = BARS[exported[0]]
+    manifest, perplexities = read_json(bundle / "manifest.json"), []
+    for artifact, report in zip(manifest["artifacts"], read_json(bundle / "parity.json")["reports"], strict=True):
+        assert (bundle / artifact["path"]).stat().st_size <= megabytes * 1e6
+        assert report["verdict"] == "pass" and report["numbers"]["lowering_max_abs_error"] < 1e-3
+        assert report["answers"]["kl_mean"] <= divergence and report["answers"]["perplexity_increase"] <= gain
+        perplexities.append(report["answers"]["perplexity"])
+    assert len(perplexities) == len(formats) and max(perplexities) <= 1.02 * min(perplexities)
     assert manifest["source"]["kind"] == "gguf" and manifest["source"]["license"] == "apache-2.0"
-    done = Cli(bundle).ok(
-        "run", bundle, "What is the capital of France? Answer in one sentence.", "--json", "--most", 24
-    )
-    assert "Paris" in json.loads(done.stdout.splitlines()[-1])["answer"]
+    asked = "What is the capital of France? Answer in one sentence."
+    for format in formats:
+        done = Cli(bundle).ok("run", bundle, asked, "--json", "--most", 24, "--format", format)
+        assert "Paris" in json.loads(done.stdout.splitlines()[-1])["answer"]
