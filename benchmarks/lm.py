@@ -52,7 +52,7 @@ def main() -> None:
     folders = {name: Path(folder) for name, _, folder in (item.partition("=") for item in args.ours)}
     if not args.no_peers:
         folders |= {name: _peer(name, flags, args.model, args.work) for name, flags in PEERS.items()}
-    ids = _windows(args.model, args.text.read_text(encoding="utf-8"), args.windows, args.length)
+    ids = windows(args.model, args.text.read_text(encoding="utf-8"), args.windows, args.length)
     rows = {name: [f"{_megabytes(folder):.1f}"] for name, folder in folders.items()}
     quality = _quality(args.model, folders, ids)
     speed = _speed(folders, ids[0], args.rounds)
@@ -74,7 +74,7 @@ def _peer(name: str, flags: list[str], model: str, work: Path) -> Path:
     return folder
 
 
-def _windows(model: str, text: str, count: int, length: int) -> list[list[int]]:
+def windows(model: str, text: str, count: int, length: int) -> list[list[int]]:
     tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     step = (len(ids) - length) // max(1, count - 1)
