@@ -21,6 +21,15 @@ Ids = tuple[int, ...]
 
 
 @record
+class Sampling:
+    """What the checkpoint's maker recommends for drawing tokens; None: no such limit."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+
+
+@record
 class Rules:
     """What a decoder starts with, ends at, and must or must not say on the way.
 
@@ -35,6 +44,7 @@ class Rules:
     forced_last: int | None = None  # as token number max_new_tokens
     banned: Ids = ()
     min_new_tokens: int = 0  # no end before so many
+    sampling: Sampling | None = None  # of a causal model; None: greedily
     no_repeat_ngram: int = 0  # no sequence of so many tokens twice, the start token counted; 0: any
 
     def forced(self, said: Sequence[int]) -> int | None:

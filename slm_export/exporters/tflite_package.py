@@ -9,6 +9,7 @@ from typing import Any
 from slm_export import litertlm
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters.common import ExportRequest
+from slm_export.generation import Sampling
 
 # LiteRT-LM gives a message's content as a list of parts, where most templates want text.
 PARTS_AS_TEXT = (
@@ -25,6 +26,7 @@ PARTS_AS_TEXT = (
     "{%- set messages = given.messages %}"
 )
 MODEL_TYPES = {"gemma3_text": "gemma3", "qwen2": "qwen2p5", "qwen3": "qwen3"}  # what LiteRT-LM knows more of
+EVERY_TOKEN = 1_000_000  # a top k that leaves none out
 NOT_RANDOM = {"uuid": "00000000-0000-0000-0000-000000000000", "creation_timestamp": "1980-01-01T00:00:00+00:00"}
 
 
@@ -68,12 +70,22 @@ def _metadata(request: ExportRequest, config: Any) -> Any:
     metadata.max_num_tokens = request.max_length
     for end in rules.ends:
         metadata.stop_tokens.add().token_ids.ids.append(end)
+    _tell_sampling(metadata.sampler_params, rules.sampling)
     if _is_prepended(tokenizer, rules.start):
         metadata.start_token.token_ids.ids.append(rules.start)
     if tokenizer.chat_template:
         metadata.jinja_prompt_template = PARTS_AS_TEXT + tokenizer.chat_template
     getattr(metadata.llm_model_type, MODEL_TYPES.get(config.model_type, "generic_model")).SetInParent()
     return metadata
+
+
+def _tell_sampling(parameters: Any, sampling: Sampling | None) -> None:
+    if sampling is None:
+        parameters.type, parameters.k, parameters.p, parameters.temperature = parameters.GREEDY, 1, 1.0, 1.0
+        return
+    parameters.type = parameters.TOP_P
+    parameters.k, parameters.p = sampling.top_k or EVERY_TOKEN, 1.0 if sampling.top_p is None else sampling.top_p
+    parameters.temperature = sampling.temperature
 
 
 def _is_prepended(tokenizer: Any, start: int) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slm_export.errors import InputError
-from slm_export.generation import Ids, Rules
+from slm_export.generation import Ids, Rules, Sampling
 from slm_export.metrics import flips, kl_divergence, wilson_interval
 from slm_export.outputs import Array, Continued, Matrices, Step, Tokens, all_rows
 from slm_export.tasks import encoder
@@ -91,7 +91,7 @@ def retokenize(tokenizer: Any, sample: Any) -> list[int]:
 
 
 def rules(module: Any, *, max_length: int) -> Rules:
-    """What a writer must know: how texts start, and every token that ends one.
+    """What a writer must know: how texts start, every token that ends one, and how the next is best chosen.
 
     Raises InputError where an end is not said.
     """
@@ -105,7 +105,12 @@ def rules(module: Any, *, max_length: int) -> Rules:
         )
     ends = tuple(ends) if isinstance(ends, list) else (ends,)
     start = config.bos_token_id if config.bos_token_id is not None else model.bos_token_id
-    return Rules(start=ends[0] if start is None else start, ends=ends, max_new_tokens=max_length)
+    sampling = None
+    if config.do_sample:
+        temperature = 1.0 if config.temperature is None else config.temperature
+        sampling = Sampling(temperature=temperature, top_k=config.top_k, top_p=config.top_p)
+    first = ends[0] if start is None else start
+    return Rules(start=first, ends=ends, max_new_tokens=max_length, sampling=sampling)
 
 
 def teach(module: Any, tokens: Sequence[Tokens], rules: Rules, progress: Callable[[int], None]) -> list[Tokens]:
@@ -275,7 +280,8 @@ def margin(matrix: Array, tokens: Tokens) -> float:
 
 
 def settings(source: Any) -> dict[str, Any]:
-    return {"decoding": "sampled or greedy, as the app likes; parity is teacher-forced"}
+    """Nothing beside the artifacts' `generation`."""
+    return {}
 
 
 def measure(judged: Judged) -> Measured:

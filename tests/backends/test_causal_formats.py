@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -196,3 +197,42 @@ def test_longer_prompts_than_are_read_at_once(causal_source, tmp_path):
         assert np.abs(logits - expected[-1]).max() < 1e-4
     held = read_json(made / "manifest.json")["artifacts"][0]
     assert held["max_length"] == 300 and held["memory"]["activations_bytes"] < 3_000_000
+
+
+def told_to_litert_lm(folder, *, sampling=None, template=None, prepends=False):
+    """The metadata of a package around a tokenizer that begins texts with <|endoftext|> if it `prepends`."""
+    from tokenizers import processors
+
+    from slm_export.exporters import tflite_package
+    from slm_export.generation import Rules
+
+    tokenizer = make_tokenizer()
+    if prepends:
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
+        )
+    tokenizer.chat_template = template or tokenizer.chat_template
+    tokenizer.save_pretrained(folder)
+    rules = Rules(start=0, ends=(0, 2), max_new_tokens=CONTEXT, sampling=sampling)
+    request = SimpleNamespace(generation=rules, tokenizer=str(folder), max_length=CONTEXT)
+    return tflite_package._metadata(request, SimpleNamespace(model_type="qwen2"))
+
+
+def test_litert_lm_is_told_how_tokens_are_best_drawn(tmp_path):
+    from slm_export.generation import Sampling
+
+    drawn = told_to_litert_lm(tmp_path / "a", sampling=Sampling(temperature=0.5, top_k=20, top_p=0.75)).sampler_params
+    assert (drawn.type, drawn.k, drawn.p, drawn.temperature) == (drawn.TOP_P, 20, 0.75, 0.5)
+    greedily = told_to_litert_lm(tmp_path / "b")
+    assert greedily.sampler_params.type == drawn.GREEDY and greedily.llm_model_type.HasField("qwen2p5")
+
+
+def test_litert_lm_is_told_of_a_first_token_only_where_there_is_one(tmp_path):
+    named = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    plain = told_to_litert_lm(tmp_path / "plain")
+    assert not plain.HasField("start_token"), "the template begins with <|im_start|>, which is no first token"
+    for told in (
+        told_to_litert_lm(tmp_path / "prepends", prepends=True),
+        told_to_litert_lm(tmp_path / "named", template=named),
+    ):
+        assert list(told.start_token.token_ids.ids) == [0]
