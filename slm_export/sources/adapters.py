@@ -21,6 +21,8 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MERGED = ("LORA",)  # kinds that merging is exact for, and that are tested
 TASKS = {  # task_type of an adapter -> task
     "SEQ_CLS": "text-classification",
+    "CAUSAL_LM": "text-generation",
+    "SEQ_2_SEQ_LM": "text2text-generation",
     "TOKEN_CLS": "token-classification",
     "QUESTION_ANS": "question-answering",
     "FEATURE_EXTRACTION": "feature-extraction/hidden-states",

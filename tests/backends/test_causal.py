@@ -14,7 +14,7 @@ from slm_export import runtimes
 from slm_export.artifact import Artifact
 from slm_export.records import from_json, read_json
 from tests.conftest import Cli
-from tests.tiny_causal import CONTEXT, FAMILIES, TRACED, TURN, texts, write_gguf, write_texts
+from tests.tiny_causal import CONTEXT, FAMILIES, TRACED, TURN, make_tokenizer, texts, write_gguf, write_texts
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
@@ -283,3 +283,23 @@ def test_scales_and_norms_are_tuned_on_demand(causal_source, tmp_path):
     assert after <= before
     (artifact,) = read_json(bundle / "manifest.json")["artifacts"]
     assert artifact["layers_carried"] == 16
+
+
+def test_a_lora_adapter_of_a_causal_model_is_merged(causal_source, tmp_path):
+    import peft
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    source = causal_source("llama")
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_pretrained(source / "model")
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    model = peft.get_peft_model(base, config).eval()
+    model.save_pretrained(tmp_path / "adapter")
+    ids = make_tokenizer()("the a my is it")["input_ids"]
+    with torch.inference_mode():
+        expected = model(torch.tensor([ids])).logits[0, -1].numpy()
+    wanted = ["--scheme", "fp32", "--format", "onnx", "-o", "dist", "--eval", source / "eval.jsonl"]
+    Cli(tmp_path).ok("adapter", "--base", source / "model", "--target", "linux-x86_64", *wanted)
+    session, _ = opened(tmp_path / "dist/adapter-linux-x86_64")
+    assert np.abs(session.last(session.start(), ids)[1] - expected).max() < 2e-5
