@@ -67,7 +67,7 @@ def combine_bundles(bundles: Sequence[Path], *, name: str, out: Path) -> Path:
 
 
 def inspect_file(path: Path) -> FileFacts:
-    """What a .pte, .tflite or .onnx file holds.
+    """What a .pte, .tflite, .litertlm or .onnx file holds.
 
     Raises InputError if it is none or is damaged, DependencyError if the library that reads it is not installed.
     """

@@ -205,7 +205,7 @@ def combine(bundles: tuple[Path, ...], name: str, output: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, every tensor included.")
 @click.option("--top", default=12, show_default=True, help="How many of the largest tensors to list.")
 def inspect(file: Path, as_json: bool, top: int) -> None:
-    """Tell what a .pte, .tflite or .onnx file holds: scheme, inputs, outputs, operators, size by tensor.
+    """Tell what a .pte, .tflite, .litertlm or .onnx file holds: scheme, inputs, outputs, operators, size by tensor.
 
     The scheme is read back from the file, whoever made it.
     """
