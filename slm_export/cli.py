@@ -70,7 +70,11 @@ EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--base", help="The model that the adapter MODEL belongs to.  [default: as the adapter says]"),
     click.option("--format", "format", type=FORMAT, multiple=True, help="Repeatable.  [default: the target's]"),
     click.option("--scheme", type=click.Choice([*SCHEMES, AUTO]), help="Quantization.  [default: the target's]"),
-    click.option("--max-drop", help="Most to lose of the task's metric: 0.5% (points), 0.5%rel (of its value)."),
+    click.option(
+        "--max-drop",
+        help="Most to lose of the task's metric: 0.5% (points), 0.5%rel (of its value); of a causal model 0.05 (nats "
+        "of KL divergence) or 2%rel (of its perplexity).",
+    ),
     click.option("--max-size", help="Largest artifact, such as 25MB. With --scheme auto: the best that fits."),
     click.option("--max-length", type=int, help="Most tokens an artifact takes.  [default: the target's]"),
     click.option("--batch", type=int, help="Most texts in one call; ONNX takes any.  [default: the target's]"),

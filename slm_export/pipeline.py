@@ -213,7 +213,7 @@ class _Run:
         max_drop = self.plan.quantizing.goal.max_drop
         if max_drop is not None:
             bound = of_pruned if self.plan.pruning else tightened
-            limits = bound(limits, max_drop, loss(self.plan.source.task, reference_answers(truth)))
+            limits = bound(limits, max_drop, loss(self.plan.source.task, reference_answers(truth), max_drop))
         run = self.run(artifact, f"execute-{choice.format}", spec)
         rows = truth.lowering_rows
         twin_run = self.run(twin, f"execute-{choice.format}-twin", spec, rows=rows) if twin else None

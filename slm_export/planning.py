@@ -69,7 +69,7 @@ def plan_run(flags: Mapping[str, Any], folder: Path) -> RunPlan:
     choices = config.choose_formats(settings, profile, lambda f, s: exporters.get(f).supports(source.task, s))
     wanted_less = pruning_flags.asked(settings, source)
     doctor.require((c.format for c in choices if not c.refused), source.task)
-    aim = quantizing.goal(settings, choices, source.task)
+    aim = quantizing.goal(settings, choices)
     choices = _with_limits(choices, profile, source.task)
     _require_encoder(choices, source)
     unrolling = _unrolling(choices, source)
@@ -133,7 +133,7 @@ def _data_options(settings: Mapping[str, Setting], source: SourceInfo) -> calibr
         pair_column=_value(settings, "pair-column"),
         slice_column=_value(settings, "slice-column"),
         size=settings["calibration-samples"].value,
-        tried=quantizing.tried(settings),
+        tried=quantizing.tried(settings, source.task),
         taught=max(pruning_flags.healed(settings), quantizing.taught(settings)),
         seed=settings["seed"].value,
         allow_overlap=settings["allow-overlap"].value,

@@ -17,6 +17,7 @@ from slm_export.records import record
 
 TAUGHT = 2048  # rows of the calibration file that --effort high teaches, at most
 TRIED = 1000  # rows of the calibration file that trials of a search are judged by, at most
+TRIED_GENERATED = 200  # where each trial writes the answers anew
 
 
 @record
@@ -36,7 +37,7 @@ class Quantizing:
     goal: Goal
 
 
-def goal(settings: Mapping[str, Setting], choices: Sequence[Choice], task: str) -> Goal:
+def goal(settings: Mapping[str, Setting], choices: Sequence[Choice]) -> Goal:
     """Raises UsageError for an amount that cannot be read, or where auto has nothing to aim at."""
     drop, size = settings.get("max-drop"), settings.get("max-size")
     found = Goal(
@@ -44,14 +45,15 @@ def goal(settings: Mapping[str, Setting], choices: Sequence[Choice], task: str) 
         max_size=_megabytes(size) if size else None,
     )
     if any(c.scheme == AUTO for c in choices):
-        _require_goal(settings, found, task)
+        _require_goal(settings, found)
     return found
 
 
-def tried(settings: Mapping[str, Setting]) -> int:
+def tried(settings: Mapping[str, Setting], task: str) -> int:
     """How many calibration rows a search holds out to judge its trials by."""
-    searches = "scheme" in settings and settings["scheme"].value == AUTO
-    return TRIED if searches and "max-drop" in settings else 0
+    if "max-drop" not in settings or "scheme" not in settings or settings["scheme"].value != AUTO:
+        return 0
+    return TRIED_GENERATED if task in tasks.ENCODER_DECODERS else min(TRIED, tasks.get(task).MOST_SAMPLES or TRIED)
 
 
 def taught(settings: Mapping[str, Setting]) -> int:
@@ -94,15 +96,13 @@ def _megabytes(asked: Setting) -> float:
     return float(found[1]) * {"KB": 1e-3, "MB": 1.0, "GB": 1e3}[found[2].upper()]
 
 
-def _require_goal(settings: Mapping[str, Setting], found: Goal, task: str) -> None:
+def _require_goal(settings: Mapping[str, Setting], found: Goal) -> None:
     if found.max_drop is None and found.max_size is None:
         raise UsageError(
             "--scheme auto needs a goal",
             where=settings["scheme"].origin,
             next_step="say what may be lost with --max-drop 0.5%, or how large it may be with --max-size 25MB",
         )
-    if task in tasks.GENERATING:
-        raise UsageError(f"--scheme auto does not know {task} yet", next_step="name a scheme")
     if "int8-share" in settings:
         raise UsageError(
             "--int8-share means nothing beside --scheme auto, which finds the share itself",

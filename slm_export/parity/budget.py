@@ -13,6 +13,7 @@ from slm_export.records import record
 from slm_export.targets import Limits
 
 POINTS = {"chrf_drop": 100.0}  # metrics that run to 100; half a percent of others is .005
+AS_SHARE = {"kl_mean": "perplexity_increase"}  # metrics of which the reference has no value, and what a share bounds
 WHY = "no more may be lost than --max-drop says"
 OF_LOWERING = (
     "lowering_max_abs_error",
@@ -23,7 +24,7 @@ OF_LOWERING = (
 @record
 class MaxDrop:
     """The most that a metric may lose: points of it (.005 of an accuracy of .9 leaves .895), or, if relative, a share
-    of the reference's value (leaves .8955)."""
+    of the reference's value (leaves .8955). Of a causal model nats of KL divergence, or a share of its perplexity."""
 
     amount: float
     relative: bool
@@ -56,9 +57,10 @@ def parse(text: str, *, origin: str) -> MaxDrop:
     return MaxDrop(amount=float(found[1]) / (100 if found[2] else 1), relative=found[3] is not None)
 
 
-def loss(task: str, answers: Mapping[str, float]) -> Loss:
-    """By the first of the task's LOSS metrics that was measured. Raises KeyError if none was."""
+def loss(task: str, answers: Mapping[str, float], budget: MaxDrop) -> Loss:
+    """By the first of the task's LOSS metrics that was measured. Raises StopIteration if none was."""
     metric = next(m for m in tasks.get(task).LOSS if m in answers)
+    metric = AS_SHARE.get(metric, metric) if budget.relative else metric
     drop = answers[metric] if METRICS[metric][0] == "<=" else 1 - answers[metric]
     return Loss(metric=metric, drop=drop, reference=answers.get(f"{metric.removesuffix('_drop')}_reference"))
 

@@ -14,6 +14,7 @@ from typing import Any
 from slm_export import tasks
 from slm_export.calibration.labels import Targets
 from slm_export.distillation import STEP, Distilled
+from slm_export.generation import Rules
 from slm_export.names import AUTO
 from slm_export.outputs import Inputs, Matrices, Tokens
 from slm_export.parity.budget import Loss, MaxDrop, allowed, loss
@@ -77,12 +78,15 @@ class Wishes:
 @record
 class Samples:
     """Token ids of the calibration set, those that distillation teaches, and those that trials of a search are judged
-    by."""
+    by: with what the data says of them, or the answers it holds."""
 
     calibration: tuple[Tokens, ...]
     taught: tuple[Tokens, ...] = ()
     tried: tuple[Tokens, ...] = ()
     tried_targets: Targets | None = None
+    tried_wanted: tuple[str, ...] | None = None
+    rules: Rules | None = None  # by which answers are generated
+    decode: Callable[[Sequence[int]], str] | None = None  # token ids to text
 
 
 @record
@@ -276,21 +280,27 @@ class Compressing:
 
     def _measure(self, compressed: Compressed, progress: Callable[[int, int], None]) -> Loss:
         """What the compressed model, eager, loses on the samples held out for trials."""
-        tokens, total = self.samples.tried, len(self.samples.tried)
+        assert self.wishes.search is not None and self.wishes.search.max_drop is not None
+        known, tokens, total = self.samples, self.samples.tried, len(self.samples.tried)
         if not self._before:
             self._before = self.task.run(self.reference.module, tokens)
-        after = self._before
+        after, said = self._before, None
         if self.module is not self.reference.module or any(p.bits < 32 for p in compressed.plan.layers.values()):
             with simulated(compressed, self.traced) as module:
                 after = self.task.run(module, tokens, progress=lambda done: progress(done, total))
+                if known.tried_wanted is not None:
+                    said = self.task.say(module, tokens, known.rules)
         judged = Judged(
             before=self._before,
             after=after,
             tokens=tokens,
             labels=self.reference.labels,
-            targets=self.samples.tried_targets,
+            targets=known.tried_targets,
+            said=said,
+            wanted=known.tried_wanted,
+            decode=known.decode,
         )
-        return loss(self.reference.task, self.task.measure(judged).answers)
+        return loss(self.reference.task, self.task.measure(judged).answers, self.wishes.search.max_drop)
 
 
 def _parts(tokens: Sequence[Tokens]) -> list[list[Tokens]]:

@@ -17,7 +17,7 @@ from slm_export.calibration import CalibrationSet, EvaluationSet, Sample
 from slm_export.distillation import Distilled
 from slm_export.errors import InputError
 from slm_export.exporters.common import TRACED_LENGTH, copy_structure, sample_inputs
-from slm_export.generation import Rules
+from slm_export.generation import Rules, text_decoder
 from slm_export.outputs import Inputs, Matrices, Outputs, Tokens, save_outputs
 from slm_export.parity.probes import LOWERING_ROWS, LOWERING_TEXTS, lowering_rows
 from slm_export.pruning.asked import Asked
@@ -101,7 +101,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     module, pruned = _pruned(job, reference, task, prunable, progress)
     names = (*task.INPUTS, *([SEGMENTS] if any(t.token_type_ids for t in tokens) else []))
     traced = partial(_trace, task, module, names, reference.max_length)
-    known = _samples(job, reference, task)
+    known = _samples(job, reference, task, rules, progress)
     made = Compressing(reference, module, task, job.wishes, known, inputs, traced, progress).made()
     progress("answering with the compressed model", 0, 1)
     eager = _Eager(task, inputs, traced)
@@ -201,7 +201,9 @@ def _run(task: ModuleType, module: Any, tokens: Sequence[Tokens], progress: Prog
     return task.run(module, tokens, progress=lambda done: progress(what, done, len(tokens)))
 
 
-def _samples(job: PrepareJob, reference: Reference, task: ModuleType) -> Samples:
+def _samples(
+    job: PrepareJob, reference: Reference, task: ModuleType, rules: Rules | None, progress: Progress
+) -> Samples:
     if job.calibration is None:
         return Samples(calibration=())
     taught = job.calibration.taught if job.wishes.effort == "high" else ()
@@ -209,7 +211,16 @@ def _samples(job: PrepareJob, reference: Reference, task: ModuleType) -> Samples
         tuple(_tokens(task, reference, samples, job.max_length)) if samples else ()
         for samples in (job.calibration.samples, job.calibration.tried, taught)
     )
-    return Samples(calibration=calibration, taught=lessons, tried=tried, tried_targets=job.calibration.tried_targets)
+    known = Samples(calibration=calibration, taught=lessons, tried=tried, tried_targets=job.calibration.tried_targets)
+    if rules is None or not tried:
+        return known
+    return replace(
+        known,
+        tried=tuple(_taught(task, reference, tried, rules, progress)),
+        tried_wanted=task.wanted(job.calibration.tried) if reference.task in tasks.ENCODER_DECODERS else None,
+        rules=rules,
+        decode=text_decoder(str(Path(job.folder) / "tokenizer/tokenizer.json")),
+    )
 
 
 def _pruned(

@@ -32,6 +32,7 @@ and an encoder-decoder, whose graphs exporters take from seq2seq_graphs.py, in p
 
     FAMILIES                                  the model types whose graphs there are
     wanted(samples)                           -> the answers a data file holds
+    say(module, tokens, rules)                -> a torch module's own answers
 
 and imports nothing but numpy at its top, so that verify can tell answers.
 """

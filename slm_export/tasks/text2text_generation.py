@@ -15,7 +15,7 @@ import numpy as np
 
 from slm_export.errors import InputError
 from slm_export.generation import Decoder, Ids, Rules, follow
-from slm_export.metrics import chrf, flips, kl_divergence, wilson_interval
+from slm_export.metrics import chrf, chrf_drop_interval, flips, kl_divergence, wilson_interval
 from slm_export.outputs import Array, Matrices, Step, Tokens, all_rows
 from slm_export.tasks import encoder
 from slm_export.tasks.measured import Judged, Measured, best, lead
@@ -165,6 +165,11 @@ def execute(decoder: Decoder, tokens: Tokens, rules: Rules) -> tuple[Array, Ids]
     return _matrix(rows, tokens), said
 
 
+def say(module: Any, tokens: Sequence[Tokens], rules: Rules) -> list[Ids]:
+    """The module's own answers, by transformers' generate."""
+    return [_generated(module, sample, rules) for sample in tokens]
+
+
 def harm(expected: Array, got: Array) -> float:
     """Mean KL divergence of the steps, nats, over the compared tokens."""
     return float(kl_divergence(expected, got).mean())
@@ -205,6 +210,7 @@ def measure(judged: Judged) -> Measured:
     if judged.wanted is not None and judged.decode is not None:
         texts = [[judged.decode(ids) for ids in answers] for answers in (told, said)]
         values |= _quality(texts[0], texts[1], judged.wanted)
+        intervals["chrf_drop"] = chrf_drop_interval(texts[0], texts[1], judged.wanted)
     return Measured(answers=values, intervals=intervals, classes={})
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from slm_export.records import read_json
 from tests.conftest import tiny_args
+from tests.tiny_seq2seq import make_tiny_seq2seq, write_pairs
 
 BANKING = Path(__file__).parents[2] / "examples/banking-intents"
 FEW = ("--format", "onnx", "--calibration-samples", 30)
@@ -35,6 +36,36 @@ def test_auto_finds_the_smallest_within_the_budget_and_does_not_search_twice(tin
     before = (cli.folder / BUNDLE / "manifest.json").read_bytes()
     cli.ok(*args)
     assert trials(cli) == tried and (cli.folder / BUNDLE / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("most", "metric", "found"),
+    [("0.02", "kl_mean", "w4a8-dynamic"), pytest.param("2%rel", "perplexity_increase", None, marks=pytest.mark.heavy)],
+)
+def test_a_causal_model_is_searched_by_divergence_or_perplexity(causal_source, cli, most, metric, found):
+    source = causal_source("llama")
+    args = (source / "model", "--calibration", source / "calibration.jsonl", "--eval", source / "eval.jsonl")
+    few = ("--calibration-samples", 16, "--format", "onnx", "--target", "linux-x86_64", "-o", "dist")
+    cli.ok(*args, *few, "--scheme", "auto", "--max-drop", most)
+    (report,) = read_json(cli.folder / BUNDLE / "parity.json")["reports"]
+    tried = trials(cli)
+    assert {t["metric"] for t in tried} == {metric} and tried[-1]["within"] and not any(t["within"] for t in tried[:-1])
+    assert report["answers"][metric] <= report["limits"][metric] and (found is None or report["scheme"] == found)
+
+
+@pytest.mark.heavy
+def test_an_encoder_decoder_is_searched_by_what_it_says(tmp_path, cli):
+    make_tiny_seq2seq(tmp_path / "model", family="t5", seed=0)
+    write_pairs(tmp_path / "calibration.csv", seed=10, rows=90)
+    write_pairs(tmp_path / "eval.csv", seed=11, rows=80)
+    args = (tmp_path / "model", "--calibration", tmp_path / "calibration.csv", "--eval", tmp_path / "eval.csv")
+    few = ("--calibration-samples", 40, "--format", "onnx", "--target", "linux-x86_64", "--max-length", 24)
+    cli.ok(*args, *few, "-o", "dist", "--scheme", "auto", "--max-drop", "0.5%")
+    (report,) = read_json(cli.folder / BUNDLE / "parity.json")["reports"]
+    assert {t["metric"] for t in trials(cli)} == {"chrf_drop"} and trials(cli)[-1]["within"]
+    assert report["answers"]["chrf_drop"] <= report["limits"]["chrf_drop"] <= 0.5
+    low, high = report["intervals"]["chrf_drop"]
+    assert low <= report["answers"]["chrf_drop"] <= high
 
 
 def test_auto_takes_the_best_that_fits(tiny, cli):

@@ -131,6 +131,18 @@ def test_chrf_is_sacrebleus(texts, wanted, score):
     assert metrics.chrf(texts, wanted) == pytest.approx(score, abs=1e-9)
 
 
+def test_the_interval_of_a_chrf_drop_holds_it_and_is_narrow_where_little_changed():
+    wanted = [f"the {word} runs over row {n}" for n in range(20) for word in ("cat", "dog")]
+    one, many = list(wanted), [t.replace("row", "wor") if n % 3 else t for n, t in enumerate(wanted)]
+    one[0] = "something else"
+    lost = [metrics.chrf(wanted, wanted) - metrics.chrf(after, wanted) for after in (one, many)]
+    intervals = [metrics.chrf_drop_interval(wanted, after, wanted) for after in (one, many)]
+    assert all(low <= drop <= high for (low, high), drop in zip(intervals, lost, strict=True))
+    assert intervals[0][0] == 0 and intervals[1][0] > 0 and intervals[0][1] < intervals[1][0] + 10
+    assert metrics.chrf_drop_interval(wanted, wanted, wanted) == (0, 0)
+    assert metrics.chrf_drop_interval(["a"], ["b"], ["a"]) == (-100, 100)
+
+
 def test_chrf_wants_as_many_texts_as_targets():
     with pytest.raises(ValueError, match="1 texts against 2"):
         metrics.chrf(["a"], ["a", "b"])

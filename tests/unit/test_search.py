@@ -79,15 +79,24 @@ def test_a_budget_is_read_or_refused(text, amount, relative):
 
 def test_a_relative_budget_is_a_share_of_the_references_value():
     answers = {"accuracy_reference": 0.8, "accuracy_drop": 0.003, "flip_rate": 0.01}
-    lost = loss("text-classification", answers)
+    points = MaxDrop(amount=0.005, relative=False)
+    lost = loss("text-classification", answers, points)
     assert lost == Loss(metric="accuracy_drop", drop=0.003, reference=0.8)
     assert allowed(MaxDrop(amount=0.005, relative=True), lost) == pytest.approx(0.004)
     assert allowed(MaxDrop(amount=0.005, relative=False), lost) == 0.005
     in_points = Loss(metric="chrf_drop", drop=0.2, reference=80.0)
     assert allowed(MaxDrop(amount=0.005, relative=False), in_points) == 0.5, "chrF runs to 100"
     assert allowed(MaxDrop(amount=0.005, relative=True), in_points) == pytest.approx(0.4)
-    assert loss("text-classification", {"flip_rate": 0.01}) == Loss(metric="flip_rate", drop=0.01, reference=None)
-    assert loss("feature-extraction", {"neighbour_agreement": 0.9}).drop == pytest.approx(0.1)
+    assert loss("text-classification", {"flip_rate": 0.01}, points).metric == "flip_rate"
+    assert loss("feature-extraction", {"neighbour_agreement": 0.9}, points).drop == pytest.approx(0.1)
+
+
+def test_a_causal_model_may_lose_nats_or_a_share_of_its_perplexity():
+    answers = {"kl_mean": 0.04, "perplexity_increase": 0.03, "perplexity": 20.6, "perplexity_reference": 20.0}
+    nats, share = (MaxDrop(amount=0.05, relative=relative) for relative in (False, True))
+    lost, grown = (loss("text-generation", answers, budget) for budget in (nats, share))
+    assert (lost.metric, lost.drop, allowed(nats, lost)) == ("kl_mean", 0.04, 0.05)
+    assert (grown.metric, grown.drop, allowed(share, grown)) == ("perplexity_increase", 0.03, 0.05)
 
 
 def test_a_budget_joins_the_limits_and_never_loosens_one():
