@@ -25,6 +25,7 @@ __all__ = [
     "combine_bundles",
     "export_model",
     "inspect_file",
+    "pack_bundle",
     "verify_bundle",
 ]
 
@@ -64,6 +65,13 @@ def combine_bundles(bundles: Sequence[Path], *, name: str, out: Path) -> Path:
     from slm_export.bundle.combined import combine
 
     return combine(bundles, name=name, out=out)
+
+
+def pack_bundle(bundle: Path, kind: str, *, out: Path, **options: Any) -> Path:
+    """Make a bundle into what an app's build takes; see slm_export.bundle.pack."""
+    from slm_export.bundle.pack import pack
+
+    return pack(bundle, kind, out=out, **options)
 
 
 def inspect_file(path: Path) -> FileFacts:

@@ -49,10 +49,12 @@ class Part:
 
 @record
 class Memory:
-    """Bytes the runtime needs, read off the file: weights as stored, and the most that live at once beside them."""
+    """Bytes the runtime needs, read off the file: weights as stored, and the most that live at once beside them. And
+    measured: the most that opening it and a first, short answer took, beside the runtime's code."""
 
     weights_bytes: int
     activations_bytes: int
+    first_load_bytes: int | None = None
 
 
 @record

@@ -11,7 +11,7 @@ import click
 
 import slm_export
 from slm_export.errors import INTERRUPTED, SlmExportError
-from slm_export.names import AUTO, EFFORTS, FORMATS, IMPORTANCES, RANKINGS, ROUNDINGS, SCHEMES, TASKS
+from slm_export.names import AUTO, EFFORTS, FORMATS, IMPORTANCES, PACKS, RANKINGS, ROUNDINGS, SCHEMES, TASKS
 
 FORMAT = click.Choice(FORMATS)
 
@@ -202,6 +202,25 @@ def combine(bundles: tuple[Path, ...], name: str, output: Path) -> None:
     from slm_export.commands.combine import run
 
     sys.exit(run(bundles, name=name, out=output))
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--as", "kind", type=click.Choice(list(PACKS)), required=True, help="What to make of it.")
+@click.option("--format", "formats", type=FORMAT, multiple=True, help="Put only these artifacts in.")
+@click.option("--group", default="dev.slmexport.models", show_default=True, help="Of the Android library.")
+@click.option("--version", default="1.0.0", show_default=True, help="Of the Android library.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("dist"), show_default=True)
+def pack(bundle: Path, kind: str, formats: tuple[str, ...], group: str, version: str, output: Path) -> None:
+    """Make BUNDLE into what an app's build takes, OUTPUT/<name>-<target>-<kind>, without exporting again.
+
+    \b
+    android          an AAR in a local Maven repository, with constants for the app's code
+    play-asset-pack  a Gradle module that Google Play delivers beside the app, for large models
+    """
+    from slm_export.commands.pack import run
+
+    sys.exit(run(bundle, kind, out=output, formats=formats, group=group, version=version))
 
 
 @main.command()

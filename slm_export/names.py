@@ -17,6 +17,11 @@ SCHEMES = {
     "w4a8-dynamic": "int4 weights in groups of 32 (lookups and tied heads int8), int8 activations scaled at run time",
 }
 
+PACKS = {  # what a bundle is made into beside its own folder; "directory" in a profile: nothing
+    "android": "an Android library (AAR) in a local Maven repository",
+    "play-asset-pack": "a Gradle module that Google Play delivers beside the app, for large models",
+}
+
 AUTO = "auto"  # in place of a scheme: the smallest within --max-drop, or the best within --max-size
 
 ROUNDINGS = {  # of 4-bit weights

@@ -12,12 +12,13 @@ from typing import Any
 from slm_export import exporters, oldest, tasks
 from slm_export.artifact import Artifact, RuntimeRecord
 from slm_export.bundle.atomic import replace_folder, work_folder
+from slm_export.bundle.pack import pack
 from slm_export.bundle.write import write_bundle
 from slm_export.config import Choice
 from slm_export.errors import BudgetError, ExportError, OutOfMemoryError, ParityError, SlmExportError
 from slm_export.exporters.common import ExportRequest
 from slm_export.generation import text_decoder
-from slm_export.names import AUTO
+from slm_export.names import AUTO, PACKS
 from slm_export.outputs import Inputs, load_outputs
 from slm_export.parity.budget import loss, of_pruned, tightened
 from slm_export.parity.check import Run, Truth, check, reference_answers
@@ -62,7 +63,9 @@ def execute(plan: RunPlan, listener: Listener | None = None) -> RunResult:
             if any(f.error is None for f in formats):
                 write_bundle(result, prepared, work, work / "bundle")
                 replace_folder(work / "bundle", plan.bundle)
-                result = replace(result, bundle=plan.bundle)
+                kind = plan.profile.bundle
+                packed = pack(plan.bundle, kind, out=plan.out) if kind in PACKS else None
+                result = replace(result, bundle=plan.bundle, packed=packed)
         except SlmExportError as err:
             err.add_note(f"log: {_keep_log(plan, work)}")
             raise
@@ -228,7 +231,8 @@ class _Run:
             limits=limits,
         )
         seen = min((run.runtime.version, *(r.version for r in older if r.loads)), key=_version_key)
-        return replace(artifact, runtime=replace(artifact.runtime, version=run.runtime.version, oldest=seen)), report
+        ran = replace(artifact.runtime, version=run.runtime.version, oldest=seen)
+        return replace(artifact, runtime=ran, memory=replace(artifact.memory, first_load_bytes=run.first_load)), report
 
     def oldest(
         self, artifact: Artifact, format: str, spec: RuntimeSpec, version: str, truth: Truth, limits: Limits
@@ -306,7 +310,8 @@ class _Run:
             loads=refused is None,
             refused=refused,
         )
-        return Run(runtime=checked, outputs=None if refused else load_outputs(Path(job.outputs)))
+        outputs = None if refused else load_outputs(Path(job.outputs))
+        return Run(runtime=checked, outputs=outputs, first_load=result.get("first_load_bytes"))
 
     def over_budget(self, artifact: Artifact) -> BudgetError | None:
         budgets, name = self.plan.profile.budgets, self.plan.profile.name
@@ -318,9 +323,10 @@ class _Run:
                 next_step="a smaller scheme or model, or a larger --max-size",
             )
         memory = artifact.memory
+        read = memory.weights_bytes + memory.activations_bytes
         needs = {
             "artifact_mb": (sum(f.bytes for f in artifact.files), budgets.artifact_mb, "is"),
-            "ram_mb": (memory.weights_bytes + memory.activations_bytes, budgets.ram_mb, "takes in memory"),
+            "ram_mb": (max(read, memory.first_load_bytes or 0), budgets.ram_mb, "takes in memory"),
         }
         for key, (size, allowed, verb) in needs.items():
             if allowed is not None and size / 1e6 > allowed:

@@ -9,6 +9,7 @@ MODEL_NEEDS = {
     "transformers": "transformers",
     "tokenizers": "tokenizers",
     "safetensors": "safetensors",
+    "cyclonedx-python-lib": "cyclonedx",  # every bundle has a bill of materials
 }
 EXPORT_NEEDS = {
     "executorch": {**MODEL_NEEDS, "executorch": "executorch", "torchao": "torchao"},

@@ -30,6 +30,7 @@ class RunResult:
     bundle: Path | None  # None: nothing passed, and whatever stood there before still stands
     formats: tuple[FormatResult, ...]
     stages: tuple[StageResult, ...]
+    packed: Path | None = None  # what an app's build takes, where the target asks for it
     markdown: str = ""  # the report for people
 
     @property

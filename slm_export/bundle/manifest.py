@@ -51,6 +51,15 @@ class ArtifactEntry:
 
 
 @record
+class Sizes:
+    """Bytes of all files but the manifest: each deflated by itself (zlib level 6), as app stores send them; and as they
+    are."""
+
+    download_bytes: int
+    installed_bytes: int
+
+
+@record
 class Manifest:
     name: str
     target: str
@@ -66,6 +75,7 @@ class Manifest:
     artifacts: tuple[ArtifactEntry, ...]
     files: tuple[FileRecord, ...]  # every file of the bundle but the artifacts' and this manifest
     versions: dict[str, str]
+    sizes: Sizes | None = None
     golden: str = "golden.json"
     parity: str = "parity.json"
 

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from slm_export.artifact import file_record
+from slm_export.bundle import sbom
 from slm_export.bundle.golden import pick
 from slm_export.bundle.manifest import (
     ArtifactEntry,
@@ -72,6 +73,7 @@ def verify(bundle: Path, *, formats: Sequence[str] = ()) -> Verification:
     checks = [
         _hash_check(bundle, manifest),
         _verdict_check(bundle, manifest),
+        _sbom_check(bundle, manifest),
         _tokenizer_check(bundle, manifest, golden),
         *(_golden_check(bundle, manifest, golden, entry) for entry in chosen),
         *(_absent(format, manifest) for format in formats if format not in {e.artifact.format for e in chosen}),
@@ -104,7 +106,27 @@ def _verdict_check(bundle: Path, manifest: Manifest) -> Check:
     return Check(name="verdicts", ok=not wrong, detail=detail)
 
 
+def _sbom_check(bundle: Path, manifest: Manifest) -> Check:
+    if not any(f.path == sbom.NAME for f in manifest.files):
+        return Check(name="sbom", ok=None, detail="the bundle has none: it was made by an older slm-export")
+    try:
+        wrong = sbom.problems(bundle / sbom.NAME, manifest)
+    except VerificationError as err:
+        wrong = [err.what]
+    parts = 1 + sum(len(e.artifact.files) for e in manifest.artifacts)
+    return Check(
+        name="sbom", ok=not wrong, detail="; ".join(wrong) or f"source and {parts - 1} files with their hashes"
+    )
+
+
 def _hash_check(bundle: Path, manifest: Manifest) -> Check:
+    wrong = changed_files(bundle, manifest)
+    count = len(manifest.files) + sum(len(e.artifact.files) for e in manifest.artifacts)
+    return Check(name="hashes", ok=not wrong, detail="; ".join(wrong) or f"{count} files as listed")
+
+
+def changed_files(bundle: Path, manifest: Manifest) -> list[str]:
+    """What is not as the manifest lists it."""
     listed = [*manifest.files, *(f for e in manifest.artifacts for f in e.artifact.files)]
     wrong = []
     for expected in listed:
@@ -116,7 +138,7 @@ def _hash_check(bundle: Path, manifest: Manifest) -> Check:
         elif (got := file_record(path, root=bundle)) != expected:
             how = f"{got.bytes} bytes, not {expected.bytes}" if got.bytes != expected.bytes else "another SHA-256"
             wrong.append(f"{expected.path} has {how}")
-    return Check(name="hashes", ok=not wrong, detail="; ".join(wrong) or f"{len(listed)} files as listed")
+    return wrong
 
 
 def _tokenizer_check(bundle: Path, manifest: Manifest, golden: Golden) -> Check:

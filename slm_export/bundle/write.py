@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from slm_export import tasks
 from slm_export.artifact import FileRecord, file_record
+from slm_export.bundle import sbom
 from slm_export.bundle.golden import choose, golden
 from slm_export.bundle.manifest import ArtifactEntry, Manifest, SourceEntry, TokenizerEntry, manifest_json, versions
+from slm_export.bundle.sizes import measure, require_within
 from slm_export.outputs import Inputs, Matrices, load_outputs
+from slm_export.planning import RunPlan
 from slm_export.records import from_json, read_json, write_json
+from slm_export.report.card import model_card
 from slm_export.results import FormatResult, RunResult
 from slm_export.sources import SourceInfo
 from slm_export.stages.prepare import Prepared
 
 
 def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path) -> None:
-    """Write the bundle of everything that passed into the new folder `target`; the manifest last."""
+    """Write the bundle of everything that passed into the new folder `target`; the manifest last.
+
+    Raises BudgetError if it is larger than the target's budgets allow.
+    """
     plan = result.plan
     passed = [f for f in result.formats if f.error is None]
     target.mkdir()
@@ -31,6 +39,7 @@ def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path
     _write_golden(result, passed, work, target)
     write_json(target / "parity.json", {"reports": [f.report for f in result.formats if f.report]})
     (target / "report.md").write_text(result.markdown, encoding="utf-8")
+    (target / "MODEL_CARD.md").write_text(model_card(result), encoding="utf-8")
     name, head = tasks.split(plan.source.task)
     manifest = Manifest(
         name=plan.source.name,
@@ -57,10 +66,19 @@ def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path
         pruning=prepared.pruning,
         calibration="calibration.json" if prepared.calibration is not None else None,
         artifacts=tuple(_entry(f) for f in passed),
-        files=tuple(_other_files(passed, target)),
+        files=(),
         versions=versions(f.format for f in passed),
     )
+    (target / sbom.NAME).write_text(sbom.sbom(manifest, _data(plan)), encoding="utf-8")
+    sizes = measure(target)
+    require_within(sizes, plan.profile)
+    manifest = replace(manifest, files=tuple(_other_files(passed, target)), sizes=sizes)
     write_json(target / "manifest.json", manifest_json(manifest))
+
+
+def _data(plan: RunPlan) -> list[sbom.Data]:
+    sets = {"calibration": plan.calibration, "evaluation": plan.evaluation}
+    return [sbom.Data(name=s.file, sha256=s.sha256, purpose=purpose) for purpose, s in sets.items() if s is not None]
 
 
 def _adapter(source: SourceInfo) -> dict[str, Any] | None:

@@ -51,6 +51,8 @@ class Speaker:
             self._say("")
             for path in sorted(p for p in result.bundle.rglob("*") if p.is_file()):
                 self._say(f"{path.stat().st_size:>12,}  {path}")
+        if result.packed:
+            self._say(f"\nfor the app's build: {result.packed}/README.md")
         passed = sum(f.error is None for f in result.formats)
         self._say(
             f"\n{passed} of {len(result.formats)} artifacts passed" + ("" if result.bundle else "; nothing was written")

@@ -46,6 +46,7 @@ class Run:
 
     runtime: RuntimeCheck
     outputs: Outputs | None
+    first_load: int | None = None  # bytes
 
 
 def check(

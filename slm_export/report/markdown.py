@@ -131,7 +131,9 @@ def _made(done: FormatResult) -> Iterator[str]:
         plain = sum(f.bytes for f in artifact.files)
         yield f"- deflated, as in a download: {done.deflated_bytes / 1e6:.2f} of {plain / 1e6:.2f} MB"
     memory = artifact.memory
-    yield f"- memory: weights {memory.weights_bytes / 1e6:.1f} MB, activations {memory.activations_bytes / 1e6:.1f} MB"
+    first = f"; first load {memory.first_load_bytes / 1e6:.1f} MB" if memory.first_load_bytes is not None else ""
+    read = f"weights {memory.weights_bytes / 1e6:.1f} MB, activations {memory.activations_bytes / 1e6:.1f} MB"
+    yield f"- memory: {read}{first}"
     for check in done.report.runtimes if done.report else ():
         yield f"- {check.package} {check.version}: {'runs it' if check.loads else check.refused}"
     yield ""

@@ -17,6 +17,7 @@ def run_record(result: RunResult) -> dict[str, Any]:
     error = result.error
     return {
         "bundle": str(result.bundle) if result.bundle else None,
+        "packed": str(result.packed) if result.packed else None,
         "verdict": "pass" if error is None else "fail",
         "exit_code": error.exit_code if error else 0,
         "target": result.plan.profile.name,

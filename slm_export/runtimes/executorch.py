@@ -21,9 +21,7 @@ class Session:
     """Uses what executorch.runtime wraps: importing that one takes ExecuTorch's compiler with it, three CPU seconds."""
 
     def __init__(self, path: Path, artifact: Artifact) -> None:
-        import torch  # noqa: F401, first: the next one links it
-        from executorch.extension.pybindings import _C
-
+        _C = _bindings()
         _register("kernels/quantized")
         if _is_causal(artifact):
             _register("extension/llm/custom_ops")  # attention with a cache
@@ -42,6 +40,13 @@ class Session:
     def told(self, name: str) -> Any:
         """The constant that the program answers with."""
         return self._program.load_method(name).call([])[0]
+
+
+def _bindings() -> Any:
+    import torch  # noqa: F401, first: the next one links it
+    from executorch.extension.pybindings import _C
+
+    return _C
 
 
 def _register(folder: str) -> None:
@@ -112,6 +117,11 @@ def _session(path: Path, artifact: Artifact) -> Any:
 
         return NativeSession(path, artifact)
     return Session(path, artifact)
+
+
+def load() -> None:
+    if find_spec("torch") is not None:
+        _bindings()
 
 
 def version() -> str:

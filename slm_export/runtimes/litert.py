@@ -70,6 +70,10 @@ def _decoder(path: Path, artifact: Artifact) -> FixedCacheDecoder:
     )
 
 
+def load() -> None:
+    import ai_edge_litert.interpreter  # noqa: F401
+
+
 def version() -> str:
     from importlib import metadata
 

@@ -39,6 +39,10 @@ def open(path: Path, artifact: Artifact) -> Any:
     return Session(path)
 
 
+def load() -> None:
+    import onnxruntime  # noqa: F401
+
+
 def version() -> str:
     import onnxruntime
 

@@ -16,6 +16,7 @@ from slm_export.artifact import Artifact
 from slm_export.errors import SlmExportError, ran_out_of_memory
 from slm_export.outputs import Array, Outputs, Tokens, save_outputs
 from slm_export.records import from_json, record
+from slm_export.runtimes.resident import forget_peak, peak, resident, rounded_up
 
 
 @record
@@ -29,7 +30,8 @@ class ExecuteJob:
 
 
 def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict[str, Any]:
-    """Gives the runtime's version and CPU seconds, or, under "refused", what the runtime said instead of running.
+    """Gives the runtime's version, CPU seconds and the bytes that a first answer took, or, under "refused", what the
+    runtime said instead of running.
 
     Whatever a runtime raises is an answer here: it is for parity to judge, not for this process to die of.
     """
@@ -39,9 +41,14 @@ def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict
     with tempfile.TemporaryDirectory() as elsewhere:
         os.chdir(elsewhere)
         try:
+            runtime.load()
+            before = resident()
+            forget_peak()
             started = time.process_time()
             session = runtime.open(Path(job.path), job.artifact)
             result["load_cpu_seconds"] = time.process_time() - started
+            _answer_first(session, job)
+            result["first_load_bytes"] = None if before is None else rounded_up(max(0, (peak() or 0) - before))
             started = time.process_time()
             outputs = _answer(session, job, progress)
             result["run_cpu_seconds"] = time.process_time() - started
@@ -54,6 +61,15 @@ def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict
             result["refused"] = f"{type(err).__name__}: {err}"
         os.chdir("/")
     return result
+
+
+def _answer_first(session: Any, job: ExecuteJob) -> None:
+    """The shortest of the samples, alone: what an app that has just opened the artifact does."""
+    shortest = min(job.samples, key=lambda tokens: len(tokens.input_ids))
+    if job.task in tasks.GENERATING:
+        tasks.get(job.task).execute(session, shortest, job.artifact.generation)
+    else:
+        run_batch(session, job.artifact, job.task, [shortest])
 
 
 def _answer(session: Any, job: ExecuteJob, progress: Callable[[str, int, int], None]) -> Outputs:

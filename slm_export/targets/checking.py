@@ -7,12 +7,12 @@ import typing
 from typing import Any
 
 from slm_export.errors import nearest
-from slm_export.names import FORMATS, METRICS, SCHEMES, TASKS, is_file_name
+from slm_export.names import FORMATS, METRICS, PACKS, SCHEMES, TASKS, is_file_name
 from slm_export.requirements import RUN_NEEDS
 from slm_export.targets.profile import Budgets, RuntimeSpec, Shapes
 
 OPERATING_SYSTEMS = ("android", "ios", "linux")
-BUNDLES = ("directory",)
+BUNDLES = ("directory", *PACKS)
 EXECUTORS = ("host",)
 _TOP = {"name", "extends", "abstract", "runtimes", "shapes", "budgets", "limits"}
 TEXTS = ("summary", "os", "isa", "abi", "bundle")

@@ -37,7 +37,9 @@ class Budgets:
     """Upper bounds; a missing one is not checked."""
 
     artifact_mb: float | None = None  # 1 MB = 10**6 bytes
-    ram_mb: float | None = None
+    ram_mb: float | None = None  # weights and activations as read off the file, and as measured at the first load
+    download_mb: float | None = None  # the whole bundle, deflated
+    installed_mb: float | None = None  # the whole bundle
 
 
 @record

@@ -55,6 +55,9 @@ def test_a_runtime_without_memory_is_not_taken_for_a_damaged_artifact(monkeypatc
         def version(self):
             return "1"
 
+        def load(self):
+            pass
+
         def open(self, path, artifact):
             raise RuntimeError("Failed to allocate memory for requested buffer of size 9")
 
