@@ -16,8 +16,12 @@ def note(run: Path, *, family: str, task: str = "text-classification") -> None:
     for made in record["formats"]:
         cell = {"family": family, "task": task, "format": made["format"], "scheme": made["scheme"]}
         error = made["error"] and _reason(made["error"])
-        name = "-".join(cell.values()).replace("/", "_")
-        (Path(folder) / f"{name}.json").write_text(json.dumps({**cell, "failed": error}))
+        (Path(folder) / name(**cell)).write_text(json.dumps({**cell, "failed": error}))
+
+
+def name(family: str, task: str, format: str, scheme: str) -> str:
+    """Of a cell's file."""
+    return f"{family}-{task}-{format}-{scheme}.json".replace("/", "_")
 
 
 def _reason(error: dict[str, str]) -> str:
