@@ -201,8 +201,10 @@ class _Run:
             out=str(self.work / "artifacts"),
         )
         made = self.stage("export", f"export-{choice.format}", job)
-        twin = from_json(Artifact, made["twin"]) if made["twin"] else None
-        return from_json(Artifact, made["artifact"]), twin
+        artifact = from_json(Artifact, made["artifact"])
+        if job.plan.quantizes_activations and request.task in exporters.get(choice.format).TWIN_APART:
+            made = self.stage("export", f"export-{choice.format}-twin", replace(job, artifact=artifact))
+        return artifact, from_json(Artifact, made["twin"]) if made["twin"] else None
 
     def judge(self, choice: Choice, artifact: Artifact, twin: Artifact | None) -> tuple[Artifact, ParityReport]:
         """Run the artifact and its twin, compare, and run it in the oldest promised runtime too, if there is one.

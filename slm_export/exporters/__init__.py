@@ -6,6 +6,8 @@
     UNROLLS                              whether LSTM and GRU layers are written out for a fixed number of tokens
     supports(task, scheme) -> str | None a reason why not, or None
     export(compressed, request, out)     writes the artifact and, if activations are quantized, its weight-only twin
+    TWIN_APART                           tasks whose twins are so large that they are made in a process of their own:
+    twin(compressed, request, artifact, out), and not by export
 
 and never touches another's format.
 """

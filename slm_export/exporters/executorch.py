@@ -33,6 +33,7 @@ from slm_export.quantization.compressed import Compressed, with_weights
 ACTIVATIONS = ("per-token",)
 GROUP_SCALE_BYTES = 2  # bfloat16
 INT8_GROUPS = False
+TWIN_APART = tasks.CAUSAL  # half a gigabyte of floats, lowered anew
 UNROLLS = True
 _NO_FLOAT_ACTIVATIONS = "XNNPACK (ExecuTorch 1.5.1) computes garbage from integer weights with float activations"
 
@@ -55,7 +56,7 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
     activations, and computes garbage from them (errors of 1e4 on MiniLM, 1.5.1). That the artifact itself holds the
     same integers is read back from it. Raises ExportError if lowering fails, or the file is not what was asked for.
     """
-    path, twin_path = out / "executorch/model.pte", out / "twin/executorch/model.pte"
+    path = out / "executorch/model.pte"
     if compressed.plan.ranges:
         from slm_export.exporters.executorch_static import forms
 
@@ -69,10 +70,14 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
         _write(module, request, path)
         del module
     artifact = _checked(path, compressed, request, root=out)
-    if not compressed.tensors:
-        return Exported(artifact=artifact, twin=None)
-    _write(with_weights(compressed), request, twin_path)
-    return Exported(artifact=artifact, twin=float_twin(artifact, twin_path, root=out))
+    apart = not compressed.tensors or request.task in TWIN_APART
+    return Exported(artifact=artifact, twin=None if apart else twin(compressed, request, artifact, out))
+
+
+def twin(compressed: Compressed, request: ExportRequest, artifact: Artifact, out: Path) -> Artifact:
+    path = out / "twin/executorch/model.pte"
+    _write(with_weights(compressed), request, path)
+    return float_twin(artifact, path, root=out)
 
 
 def _checked(path: Path, compressed: Compressed, request: ExportRequest, *, root: Path) -> Artifact:

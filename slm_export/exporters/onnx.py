@@ -30,6 +30,7 @@ from slm_export.quantization.points import Forms
 ACTIVATIONS = ("per-tensor", "per-block")
 GROUP_SCALE_BYTES = 4  # float32
 INT8_GROUPS = True
+TWIN_APART: frozenset[str] = frozenset()
 UNROLLS = False
 OPSET = 20
 OPSET_OF_INT16 = 21  # the first whose QuantizeLinear makes 16 bits

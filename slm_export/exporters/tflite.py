@@ -34,6 +34,7 @@ from slm_export.quantization.compressed import Compressed
 ACTIVATIONS = ("per-token",)
 GROUP_SCALE_BYTES = 2  # float16
 INT8_GROUPS = False
+TWIN_APART: frozenset[str] = frozenset()
 UNROLLS = True
 
 

@@ -1,4 +1,4 @@
-"""Stage "export": one format's artifact, and its weight-only twin."""
+"""Stage "export": one format's artifact, and its weight-only twin; or the twin of an artifact that is there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slm_export import exporters, sources
+from slm_export.artifact import Artifact
 from slm_export.exporters.common import ExportRequest
 from slm_export.pruning import stored
 from slm_export.quantization import checkpoints
@@ -26,6 +27,7 @@ class ExportJob:
     tensors: str  # the integers, as `prepare` left them
     pruned: str | None = None  # what it left of a pruned reference
     out: str
+    artifact: Artifact | None = None  # whose twin is to be made
 
 
 def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict[str, Any]:
@@ -38,5 +40,8 @@ def run(data: dict[str, Any], progress: Callable[[str, int, int], None]) -> dict
     compression.put_floats(reference.module, rounded.floats)
     compressed = Compressed(module=reference.module, plan=job.plan, tensors=rounded.tensors, floats=rounded.floats)
     progress("lowering", 0, 1)
-    exported = exporters.get(job.format).export(compressed, job.request, Path(job.out))
+    exporter, out = exporters.get(job.format), Path(job.out)
+    if job.artifact is not None:
+        return {"twin": to_json(exporter.twin(compressed, job.request, job.artifact, out))}
+    exported = exporter.export(compressed, job.request, out)
     return {"artifact": to_json(exported.artifact), "twin": to_json(exported.twin)}
