@@ -35,7 +35,7 @@ def asked(settings: Mapping[str, Setting], source: SourceInfo) -> Asked | None:
             )
         return None
     found = parse(prune.value, origin=prune.origin)
-    if source.task in tasks.GENERATING:
+    if source.task in tasks.ENCODER_DECODERS:
         raise UsageError(f"--prune does not know {source.task} yet", where=prune.origin)
     if source.plain is not None and found.structured:
         raise UsageError(

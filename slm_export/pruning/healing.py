@@ -26,6 +26,7 @@ def heal(
     passes: int,
     masks: Mapping[str, Any],
     hidden: Mapping[str, str],
+    size: int,
     progress: Callable[[int, int], None],
 ) -> Distilled:
     """Train the pruned `module`, in place, on the reference's answers to `tokens`; weights that `masks` leave out
@@ -56,6 +57,7 @@ def heal(
             loss=loss,
             judge=judge,
             passes=passes,
+            size=size,
             learning_rate=LEARNING_RATE,
             refresh=lambda: put_zeros(module, masks),
             progress=progress,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from slm_export.pruning.recount import recount
 from slm_export.records import record
 
 
@@ -45,6 +46,7 @@ def apply(module: Any, pruning: Pruning) -> None:
     for cut in pruning.cuts:
         keep_units(module, cut.units, cut.kept)
     remove_blocks(module, pruning.blocks)
+    recount(module, pruning)
 
 
 def remove_blocks(module: Any, names: Sequence[str]) -> None:

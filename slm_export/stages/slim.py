@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from slm_export.distillation import STEP
 from slm_export.outputs import Tokens
 from slm_export.pruning import stored
 from slm_export.pruning.asked import Asked
@@ -18,6 +19,7 @@ from slm_export.pruning.prune import Prunable, Pruned, prune
 from slm_export.pruning.sparse import deflated
 from slm_export.pruning.surgery import apply
 from slm_export.sources import Reference
+from slm_export.tasks import CAUSAL
 
 Progress = Callable[[str, int, int], None]
 
@@ -45,6 +47,7 @@ def slim(
             passes=asked.passes,
             masks=made.masks,
             hidden=made.hidden,
+            size=1 if reference.task in CAUSAL else STEP,  # one text's logits are as many as memory bears
             progress=partial(progress, "healing by distillation"),
         )
     stored.save(made.module, reference.module, made.pruning, path)

@@ -122,3 +122,31 @@ def test_what_needs_texts_says_so(tiny, cli, flags, said):
     model = (tiny / "model", "--target", "linux-x86_64", "--format", "onnx", "--scheme", "fp32")
     done = cli(*model, "--eval", tiny / "eval.csv", *flags)
     assert done.returncode == 2 and said in done.stderr
+
+
+@pytest.mark.parametrize(
+    "formats", [("onnx",), pytest.param(("executorch", "tflite", "onnx"), marks=pytest.mark.heavy)]
+)
+def test_a_causal_model_loses_neurons_and_a_block_and_its_config_says_so(causal_source, cli, formats):
+    source = causal_source("llama")
+    args = (source / "model", "--calibration", source / "calibration.jsonl", "--eval", source / "eval.jsonl")
+    wanted = [part for format in formats for part in ("--format", format)]
+    flags = ("--prune", "ffn=0.3,layers=1", "--heal", 4, "--max-drop", 0.9, "--scheme", "w4a8-dynamic")
+    cli.ok(*args, "--target", "linux-x86_64", "-o", "dist", *flags, *wanted)
+    bundle = cli.folder / "dist/model-linux-x86_64"
+    manifest, parity = (read_json(bundle / f"{name}.json") for name in ("manifest", "parity"))
+    assert len(manifest["pruning"]["blocks_removed"]) == 1 and len(parity["reports"]) == len(formats)
+    told, source_config = read_json(bundle / "onnx/config.json"), read_json(source / "model/config.json")
+    assert told["num_hidden_layers"] == source_config["num_hidden_layers"] - 1
+    assert told["intermediate_size"] < source_config["intermediate_size"]
+    for report in parity["reports"]:
+        assert report["limits"]["kl_mean"] == 0.9 and 0.01 < report["answers"]["kl_mean"] <= 0.9
+        assert report["numbers"]["lowering_max_abs_error"] < 1e-4
+    cli.ok("run", bundle, "the", "--raw", "--most", 4, "--format", formats[0])
+
+
+def test_heads_that_share_keys_and_values_are_not_taken_out(causal_source, cli):
+    source = causal_source("llama")
+    args = (source / "model", "--target", "linux-x86_64", "--eval", source / "eval.jsonl", "--scheme", "fp32")
+    done = cli(*args, "--prune", "heads=0.5")
+    assert done.returncode == 2 and "no attention whose heads can be taken out" in done.stderr
