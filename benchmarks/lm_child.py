@@ -77,15 +77,13 @@ class ExecuTorch:
 
     def __init__(self, file: str) -> None:
         import executorch.extension.llm.custom_ops.custom_ops
-        import executorch.kernels.quantized  # noqa: F401
+        import executorch.kernels.quantized
         import torch
-        from executorch.extension.pybindings.portable_lib import _load_for_executorch, _reset_threadpool  # noqa: F401
+        from executorch.extension.pybindings import _C, portable_lib
 
-        torch.set_num_threads(1)
-        from executorch.extension.pybindings import _C
-
+        print(executorch.kernels.quantized)  # whose import registers operators
         _C._unsafe_reset_threadpool(1)
-        self.module, self.at, self.torch = _load_for_executorch(file), 0, torch
+        self.module, self.at, self.torch = portable_lib._load_for_executorch(file), 0, torch
 
     def _ahead(self, ids: list[int]) -> Any:
         positions = self.torch.arange(self.at, self.at + len(ids))

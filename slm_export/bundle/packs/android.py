@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
+from string import Template
 
 from slm_export.artifact import Artifact
 from slm_export.bundle.manifest import Manifest
@@ -63,7 +63,17 @@ def write(content: Content, folder: Path, at: Coordinates) -> None:
     summary = f"{manifest.source.architecture} for {manifest.task}, exported by slm-export for {manifest.target}"
     described = Description(name=manifest.name, summary=summary, license=manifest.source.license)
     maven.publish(folder / "maven", at, described)
-    (folder / "README.md").write_text("\n".join(_readme(content, at, f"{package}.{name}")) + "\n", encoding="utf-8")
+    told = readme(
+        "android.md",
+        content,
+        coordinates=at,
+        package=package,
+        constants=name,
+        min_sdk=MIN_SDK,
+        format=constants.constant_name(manifest.artifacts[0].artifact.format),
+        megabytes=f"{sum(f.stat().st_size for f in content.files.values()) / 1e6:.1f}",
+    )
+    (folder / "README.md").write_text(told, encoding="utf-8")
 
 
 def _constants(content: Content) -> dict[str, constants.Value]:
@@ -97,48 +107,20 @@ def _android_manifest(package: str) -> str:
     )
 
 
-def _readme(content: Content, at: Coordinates, constants_class: str) -> Iterator[str]:
+def readme(template: str, content: Content, **more: object) -> str:
+    """A template of this folder, filled in; `more` beside what every kind of pack tells."""
     manifest = content.manifest
-    short = constants_class.rsplit(".", 1)[1]
-    suffixes = ", ".join(f'"{suffix.removeprefix(".")}"' for suffix in content.suffixes)
-    yield f"# {manifest.name} for Android"
-    yield ""
-    yield f"`{at}` is an Android library: the bundle as assets in `{DIRECTORY}/{manifest.name}`, and the class"
-    yield f"`{constants_class}` with the names, lengths, labels and hashes that an app's code needs."
-    yield ""
-    yield "Copy the folder `maven` into the project as `models`, then:"
-    yield ""
-    yield "```kotlin"
-    yield "// settings.gradle.kts"
-    yield "dependencyResolutionManagement {"
-    yield '    repositories { google(); mavenCentral(); maven(url = uri("models")) }'
-    yield "}"
-    yield ""
-    yield "// app/build.gradle.kts"
-    yield "android {"
-    yield f"    defaultConfig {{ minSdk = {MIN_SDK} }}"
-    yield f"    androidResources {{ noCompress += listOf({suffixes}) }}  // so that models can be mapped into memory"
-    yield "}"
-    yield "dependencies {"
-    yield f'    implementation("{at}")'
-    for entry in manifest.artifacts:
-        yield f'    implementation("{library(manifest, entry.artifact)}")  // for {entry.artifact.path}'
-    yield "}"
-    yield "```"
-    yield ""
-    yield "Take the runtime lines of the formats you use. Versions are those of the Python runtimes that the artifacts"
-    yield "were proven in on the computer that made them; a runtime's Android release can lag behind its Python one,"
-    yield "and the manifest's `runtime.oldest` is the oldest that was seen to answer right."
-    yield ""
-    yield "```kotlin"
-    yield f'val manifest = JSONObject(assets.open({short}.DIRECTORY + "/manifest.json").bufferedReader().readText())'
-    yield f"val model = assets.openFd({short}.{constants.constant_name(manifest.artifacts[0].artifact.format)}_PATH)"
-    yield 'val file = File(filesDir, "model").apply { outputStream().use { model.createInputStream().copyTo(it) } }'
-    yield "```"
-    yield ""
-    size = sum(f.stat().st_size for f in content.files.values()) / 1e6
-    yield f"The library adds {size:.1f} MB to the installed app. Google Play takes a base module of up to 200 MB to"
-    yield "download; for more, `slm-export pack BUNDLE --as play-asset-pack` makes an asset pack."
+    lines = [
+        f'    implementation("{library(manifest, e.artifact)}")  // for {e.artifact.path}' for e in manifest.artifacts
+    ]
+    text = Path(__file__).with_name(template).read_text(encoding="utf-8")
+    return Template(text).substitute(
+        name=manifest.name,
+        directory=f"{DIRECTORY}/{manifest.name}",
+        suffixes=", ".join(f'"{suffix.removeprefix(".")}"' for suffix in content.suffixes),
+        runtimes="\n".join(lines),
+        **more,
+    )
 
 
 def library(manifest: Manifest, artifact: Artifact) -> str:

@@ -6,10 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
-from slm_export.bundle.packs.android import DIRECTORY, library
+from slm_export.bundle.packs.android import DIRECTORY, readme
 from slm_export.bundle.packs.content import Content
-
-LIMITS = "Google Play takes asset packs of up to 1.5 GB, and 4 GB of install-time packs together, to download."
 
 
 def pack_name(name: str) -> str:
@@ -29,20 +27,4 @@ def write(content: Content, folder: Path) -> None:
         f'assetPack {{\n    packName.set("{name}")\n    dynamicDelivery {{ deliveryType.set("install-time") }}\n}}\n'
     )
     (folder / name / "build.gradle.kts").write_text(build, encoding="utf-8")
-    runtimes = "".join(
-        f'    implementation("{library(manifest, e.artifact)}")  // for {e.artifact.path}\n' for e in manifest.artifacts
-    )
-    suffixes = ", ".join(f'"{suffix.removeprefix(".")}"' for suffix in content.suffixes)
-    readme = (
-        f"# {manifest.name} as a Play asset pack\n\n"
-        f"Copy the folder `{name}` beside `app`, then:\n\n"
-        "```kotlin\n// settings.gradle.kts\n"
-        f'include(":{name}")\n\n'
-        "// app/build.gradle.kts\nandroid {\n"
-        f'    assetPacks += listOf(":{name}")\n'
-        f"    androidResources {{ noCompress += listOf({suffixes}) }}\n}}\n"
-        f"dependencies {{\n{runtimes}}}\n```\n\n"
-        f'Delivered at install time, its files are assets of the app: `assets.open("{DIRECTORY}/{manifest.name}/'
-        f'manifest.json")`. {LIMITS}\n'
-    )
-    (folder / "README.md").write_text(readme, encoding="utf-8")
+    (folder / "README.md").write_text(readme("asset_pack.md", content, module=name), encoding="utf-8")
