@@ -1,4 +1,4 @@
-"""One causal model's file in its runtime, as a child of lm_formats.py: python lm_child.py KIND FILE
+"""One causal model's file in its runtime, as a child of lm.py: python lm_child.py KIND FILE
 
 Each line of its standard input asks; each line of its output answers, in JSON. {"read": ids, "to": npy} writes the
 logits behind every token, [tokens, vocabulary]; {"time": ids, "written": n} gives the CPU seconds that reading and
@@ -40,6 +40,42 @@ class SlmExport:
     def next(self, token: int) -> Any:
         self.state, logits = self.session.last(self.state, [token])
         return logits
+
+
+class Genai:
+    """FILE is a folder with model.onnx and genai_config.json; speed is that of onnxruntime-genai's own loop."""
+
+    def __init__(self, file: str) -> None:
+        import onnxruntime
+        import onnxruntime_genai as genai
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(f"{file}/model.onnx", options, providers=["CPUExecutionProvider"])
+        decoder = json.loads((Path(file) / "genai_config.json").read_text())["model"]["decoder"]
+        shape = (1, decoder["num_key_value_heads"], 0, decoder["head_size"])
+        caches = [i.name for i in self.session.get_inputs() if i.name.startswith("past_key_values.")]
+        self.empty = {name: np.zeros(shape, np.float32) for name in caches}
+        config = genai.Config(file)
+        config.overlay('{"model": {"decoder": {"session_options": {"intra_op_num_threads": 1}}}}')
+        self.genai, self.model = genai, genai.Model(config)
+
+    def read(self, ids: list[int]) -> Any:
+        feed = {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64), **self.empty}
+        return self.session.run(["logits"], feed)[0][0]
+
+    def start(self, ids: list[int]) -> Any:
+        params = self.genai.GeneratorParams(self.model)
+        params.set_search_options(max_length=len(ids) + 256, do_sample=False)
+        self.generator = self.genai.Generator(self.model, params)
+        return self._ahead(ids)
+
+    def next(self, token: int) -> Any:
+        return self._ahead([token])
+
+    def _ahead(self, ids: list[int]) -> Any:
+        self.generator.append_tokens(ids)
+        return self.generator.get_logits()[0, -1]
 
 
 class LlamaCpp:
@@ -151,7 +187,13 @@ class LitertTorch:
         return self._call("decode", [token])[0, -1]
 
 
-KINDS = {"slm-export": SlmExport, "llama.cpp": LlamaCpp, "executorch": ExecuTorch, "litert-torch": LitertTorch}
+KINDS = {
+    "slm-export": SlmExport,
+    "genai": Genai,
+    "llama.cpp": LlamaCpp,
+    "executorch": ExecuTorch,
+    "litert-torch": LitertTorch,
+}
 
 
 def main(kind: str, file: str) -> None:
