@@ -6,6 +6,8 @@ does not.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -15,6 +17,7 @@ from typing import Any
 from slm_export import runtimes, tasks
 from slm_export.artifact import Artifact
 from slm_export.bundle.manifest import Manifest, read_manifest, task_module
+from slm_export.bundle.shared import tokenizer_file
 from slm_export.calibration import Sample
 from slm_export.errors import DependencyError, InputError
 from slm_export.outputs import Array
@@ -122,9 +125,13 @@ def _require(artifact: Artifact) -> None:
 
 
 def _tokenizer(bundle: Path, manifest: Manifest) -> Any:
+    """From a folder of its own: its files may be shared with other models'."""
     import transformers
 
-    return transformers.AutoTokenizer.from_pretrained((bundle / manifest.tokenizer.files[0]).parent)
+    with tempfile.TemporaryDirectory() as folder:
+        for number, path in enumerate(manifest.tokenizer.files):
+            shutil.copyfile(tokenizer_file(bundle, manifest, number), Path(folder) / Path(path).name)
+        return transformers.AutoTokenizer.from_pretrained(folder)
 
 
 def _runtime(artifact: Artifact) -> str:

@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from slm_export.artifact import file_record
+from slm_export.artifact import FileRecord, file_record
 from slm_export.bundle.atomic import replace_folder, work_folder
 from slm_export.bundle.manifest import SCHEMA, Manifest, read_manifest
+from slm_export.bundle.shared import FOLDER, located, share
 from slm_export.bundle.verify import Check, Verification
 from slm_export.errors import UsageError, VerificationError
 from slm_export.names import is_file_name
@@ -31,6 +32,7 @@ class Combined:
     name: str
     target: str
     models: tuple[Model, ...]
+    shared: tuple[FileRecord, ...] = ()  # files that several models have alike: see shared.py
 
 
 def combine(bundles: Sequence[Path], *, name: str, out: Path) -> Path:
@@ -47,7 +49,8 @@ def combine(bundles: Sequence[Path], *, name: str, out: Path) -> Path:
     with work_folder(out) as work:
         made = work / "bundle"
         models = [_copy(path, manifest, made) for path, manifest in manifests.items()]
-        data = to_json(Combined(name=name, target=target, models=tuple(models)))
+        alike = share(made, [(made / m.name, m) for m in manifests.values()])
+        data = to_json(Combined(name=name, target=target, models=tuple(models), shared=alike))
         write_json(made / "manifest.json", {"schema": SCHEMA, **data})
         replace_folder(made, out / f"{name}-{target}")
     return out / f"{name}-{target}"
@@ -62,6 +65,8 @@ def _refuse_strangers(manifests: list[Manifest]) -> None:
             f"the bundles are for different targets: {', '.join(sorted(targets))}",
             next_step="export all of them for one target",
         )
+    if FOLDER in names:
+        raise UsageError(f"a bundle is named {FOLDER}", next_step="export it with another --name")
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise UsageError(f"two bundles are named {twice[0]}", next_step="export one of them with another --name")
@@ -69,8 +74,11 @@ def _refuse_strangers(manifests: list[Manifest]) -> None:
 
 def _copy(bundle: Path, manifest: Manifest, made: Path) -> Model:
     shutil.copytree(bundle, made / manifest.name)
-    file = file_record(made / manifest.name / "manifest.json", root=made)
-    return Model(name=manifest.name, task=manifest.task, head=manifest.head, manifest=file.path, sha256=file.sha256)
+    for file in manifest.files:  # of a bundle that is one of several itself
+        if not (bundle / file.path).exists() and (found := located(bundle, file)).is_file():
+            shutil.copyfile(found, made / manifest.name / file.path)
+    own = file_record(made / manifest.name / "manifest.json", root=made)
+    return Model(name=manifest.name, task=manifest.task, head=manifest.head, manifest=own.path, sha256=own.sha256)
 
 
 def read_combined(path: Path) -> Combined | None:
@@ -86,13 +94,14 @@ def read_combined(path: Path) -> Combined | None:
 def verify_models(path: Path, combined: Combined) -> Verification:
     """Whether each model's manifest is there as listed; what that lists is checked with its own bundle."""
     wrong = []
-    for model in combined.models:
-        file = path / model.manifest
+    listed = {m.manifest: m.sha256 for m in combined.models} | {f.path: f.sha256 for f in combined.shared}
+    for name, sha256 in listed.items():
+        file = path / name
         if not file.resolve().is_relative_to(path.resolve()):
-            wrong.append(f"{model.manifest} lies outside the bundle")
+            wrong.append(f"{name} lies outside the bundle")
         elif not file.is_file():
-            wrong.append(f"{model.manifest} is missing")
-        elif file_record(file, root=path).sha256 != model.sha256:
-            wrong.append(f"{model.manifest} has another SHA-256")
+            wrong.append(f"{name} is missing")
+        elif file_record(file, root=path).sha256 != sha256:
+            wrong.append(f"{name} has another SHA-256")
     detail = "; ".join(wrong) or f"{len(combined.models)} models as listed"
     return Verification(bundle=str(path), checks=(Check(name="models", ok=not wrong, detail=detail),))

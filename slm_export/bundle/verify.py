@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from slm_export.bundle.manifest import (
     read_manifest,
     task_module,
 )
+from slm_export.bundle.shared import located, tokenizer_file
 from slm_export.errors import DependencyError, ExportError, VerificationError, first_line
 from slm_export.outputs import Tokens
 from slm_export.parity.report import ParityReport, rejudge
@@ -130,12 +132,12 @@ def changed_files(bundle: Path, manifest: Manifest) -> list[str]:
     listed = [*manifest.files, *(f for e in manifest.artifacts for f in e.artifact.files)]
     wrong = []
     for expected in listed:
-        path = bundle / expected.path
-        if not path.resolve().is_relative_to(bundle.resolve()):
+        path = located(bundle, expected)
+        if not (bundle / expected.path).resolve().is_relative_to(bundle.resolve()):
             wrong.append(f"{expected.path} lies outside the bundle")
         elif not path.is_file():
             wrong.append(f"{expected.path} is missing")
-        elif (got := file_record(path, root=bundle)) != expected:
+        elif (got := replace(file_record(path, root=path.parent), path=expected.path)) != expected:
             how = f"{got.bytes} bytes, not {expected.bytes}" if got.bytes != expected.bytes else "another SHA-256"
             wrong.append(f"{expected.path} has {how}")
     return wrong
@@ -147,7 +149,7 @@ def _tokenizer_check(bundle: Path, manifest: Manifest, golden: Golden) -> Check:
     from tokenizers import Tokenizer
 
     try:
-        tokenizer = Tokenizer.from_file(str(bundle / manifest.tokenizer.files[0]))
+        tokenizer = Tokenizer.from_file(str(tokenizer_file(bundle, manifest)))
     except Exception as err:  # the Rust library raises plain Exception
         return Check(name="tokenizer", ok=False, detail=f"tokenizer.json does not load: {err}")
     task = task_module(manifest)

@@ -1,5 +1,6 @@
 """Several models behind one manifest."""
 
+import hashlib
 import json
 import shutil
 
@@ -26,12 +27,24 @@ def test_two_models_stand_behind_one_manifest_and_verify(two, cli):
     assert [(m["name"], m["task"]) for m in manifest["models"]] == [
         ("topics", "text-classification"), ("others", "text-classification"),
     ]  # fmt: skip
+    (file,) = [f for f in manifest["shared"] if (bundle / f["path"]).read_bytes().startswith(b'{"version"')]
+    assert hashlib.sha256((bundle / file["path"]).read_bytes()).hexdigest() == file["sha256"]
+    assert not list(bundle.rglob("tokenizer.json")), "once, as shared/<SHA-256>"
+    together, alone = (cli.ok("run", folder, "yes no", "--json").stdout for folder in (bundle / "topics", two[0]))
+    assert json.loads(together)["answer"] == json.loads(alone)["answer"]
+    cli.ok("combine", bundle / "topics", bundle / "others", "--name", "again", "-o", "app")
+    cli.ok("verify", "app/again-linux-x86_64")
+    cli.ok("pack", bundle / "topics", "--as", "play-asset-pack", "-o", "app")
     checked = json.loads(cli.ok("verify", bundle, "--json").stdout)
     assert [len(v["checks"]) > 3 for v in checked[1:]] == [True, True]
     before = {p.relative_to(bundle): p.read_bytes() for p in bundle.rglob("*") if p.is_file()}
     cli.ok("combine", *two, "--name", "both", "-o", "app")
     assert before == {p.relative_to(bundle): p.read_bytes() for p in bundle.rglob("*") if p.is_file()}
 
+    whole = (bundle / file["path"]).read_bytes()
+    (bundle / file["path"]).write_bytes(whole + b" ")
+    assert f"{file['path']} has another SHA-256" in cli("verify", bundle).stdout
+    (bundle / file["path"]).write_bytes(whole)
     shutil.copy(bundle / "others/manifest.json", bundle / "topics/manifest.json")
     done = cli("verify", bundle)
     assert done.returncode == 7 and "topics/manifest.json has another SHA-256" in done.stdout

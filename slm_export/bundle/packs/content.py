@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from slm_export.bundle.manifest import Manifest, manifest_json, read_manifest
+from slm_export.bundle.shared import located
 from slm_export.bundle.verify import changed_files
 from slm_export.errors import UsageError, VerificationError
 from slm_export.records import record, write_json
@@ -35,12 +36,12 @@ def content(bundle: Path, formats: Collection[str], work: Path) -> Content:
     held = [e.artifact.format for e in manifest.artifacts]
     if missing := sorted(set(formats) - set(held)):
         raise UsageError(f"{bundle} has no {missing[0]} artifact", next_step=f"it has {', '.join(held)}")
-    models = [f.path for e in chosen for f in e.artifact.files]
-    files = {path: bundle / path for path in (*models, *(f.path for f in manifest.files))}
+    models = [f for e in chosen for f in e.artifact.files]
+    files = {file.path: located(bundle, file) for file in (*models, *manifest.files)}
     files["manifest.json"] = bundle / "manifest.json"
     if len(chosen) < len(held):
         files["manifest.json"] = work / "manifest.json"
         write_json(files["manifest.json"], manifest_json(replace(manifest, artifacts=chosen, sizes=None)))
     sha256 = hashlib.sha256(files["manifest.json"].read_bytes()).hexdigest()
-    suffixes = tuple(sorted({Path(path).suffix for path in models}))
+    suffixes = tuple(sorted({Path(file.path).suffix for file in models}))
     return Content(manifest=replace(manifest, artifacts=chosen), manifest_sha256=sha256, files=files, suffixes=suffixes)
