@@ -6,6 +6,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from slm_export.names import AUTO, PACKS
 from slm_export.outputs import Inputs, load_outputs
 from slm_export.parity.budget import loss, of_pruned, tightened
 from slm_export.parity.check import Run, Truth, check, reference_answers
+from slm_export.parity.older import no_worse, on_rows, picked
 from slm_export.parity.report import ParityReport, RuntimeCheck
 from slm_export.planning import RunPlan
 from slm_export.quantization.schemes import GROUP
@@ -222,7 +224,7 @@ class _Run:
         run = self.run(artifact, f"execute-{choice.format}", spec)
         rows = truth.lowering_rows
         twin_run = self.run(twin, f"execute-{choice.format}-twin", spec, rows=rows) if twin else None
-        older = self.oldest(artifact, choice.format, spec, run.runtime.version, truth, limits)
+        older = self.oldest(artifact, choice.format, spec, run, truth, limits)
         report = check(
             format=choice.format,
             scheme=artifact.scheme,
@@ -237,24 +239,22 @@ class _Run:
         return replace(artifact, runtime=ran, memory=replace(artifact.memory, first_load_bytes=run.first_load)), report
 
     def oldest(
-        self, artifact: Artifact, format: str, spec: RuntimeSpec, version: str, truth: Truth, limits: Limits
+        self, artifact: Artifact, format: str, spec: RuntimeSpec, tested: Run, truth: Truth, limits: Limits
     ) -> tuple[RuntimeCheck, ...]:
+        """A causal model's every position is minutes of single steps: some of the texts must do."""
         python = oldest.interpreter(spec)
-        if spec.oldest == version or python is None:
+        if spec.oldest == tested.runtime.version or python is None or tested.outputs is None:
             return ()
-        run = self.run(artifact, f"execute-{format}-oldest", spec, python=python)
+        rows = truth.lowering_rows if self.plan.source.task in tasks.CAUSAL else None
+        run = self.run(artifact, f"execute-{format}-oldest", spec, rows=rows, python=python)
         if run.outputs is None:
             return (run.runtime,)
-        bounds = {m: b for m, b in limits.bounds.items() if m != "lowering_max_abs_error"}
-        report = check(
-            format=format,
-            scheme=artifact.scheme,
-            truth=truth,
-            artifact=run,
-            twin=None,
-            older=(),
-            limits=replace(limits, bounds=bounds),
-        )
+        limits = replace(limits, bounds={m: b for m, b in limits.bounds.items() if m != "lowering_max_abs_error"})
+        judged = partial(check, format=format, scheme=artifact.scheme, twin=None, older=())
+        if rows is not None:
+            truth, tested = on_rows(truth, rows), replace(tested, outputs=picked(tested.outputs, rows))
+            limits = no_worse(limits, judged(truth=truth, artifact=tested, limits=limits))
+        report = judged(truth=truth, artifact=run, limits=limits)
         wrong = "; ".join(f.message for f in report.findings)
         return (replace(run.runtime, loads=not wrong, refused=wrong or None),)
 

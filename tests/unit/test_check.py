@@ -8,6 +8,7 @@ import pytest
 from slm_export import targets
 from slm_export.outputs import Outputs, Tokens
 from slm_export.parity.check import Run, Truth, check
+from slm_export.parity.older import no_worse, on_rows, picked
 from slm_export.parity.report import RuntimeCheck
 
 ROWS, LABELS = 40, 4
@@ -27,9 +28,9 @@ def run(made):
     return Run(runtime=RuntimeCheck(package="p", version="1", executor="host", loads=True), outputs=made)
 
 
-def judge(artifact, *, format="onnx", scheme="w8a8-dynamic", twin=None):
+def truth():
     good = outputs()
-    truth = Truth(
+    return Truth(
         task="text-classification",
         labels=tuple("abcd"),
         targets=None,
@@ -40,13 +41,16 @@ def judge(artifact, *, format="onnx", scheme="w8a8-dynamic", twin=None):
         eager=good,
         weights_only=good,
     )
+
+
+def judge(artifact, *, format="onnx", scheme="w8a8-dynamic", twin=None):
     limits = targets.load("android-arm64").limits_for(task="text-classification", scheme=scheme, format=format)
     return check(
         format=format,
         scheme=scheme,
-        truth=truth,
+        truth=truth(),
         artifact=run(artifact),
-        twin=run(twin or good) if scheme == "w8a8-dynamic" else None,
+        twin=run(twin or outputs()) if scheme == "w8a8-dynamic" else None,
         older=(),
         limits=limits,
     )
@@ -93,3 +97,30 @@ def test_outputs_of_another_width_close_the_gate():
     narrow = Outputs(evaluation=split(np.ones((ROWS, 2), np.float32)), probes=split(np.ones((3, 2), np.float32)))
     report = judge(narrow)
     assert report.verdict == "fail" and "has shape [1, 2] where the reference has [1, 4]" in report.findings[0].message
+
+
+def test_an_older_runtime_may_be_no_worse_on_some_rows_than_the_tested_one():
+    rows, limits = (3, 5, 8), targets.load("android-arm64").limits_for(
+        task="text-classification", scheme="w8a8-dynamic", format="onnx"
+    )  # fmt: skip
+    limits = dataclasses.replace(limits, bounds={"flip_rate": 0.01, "cosine_mean": 0.9995, "accuracy_drop": 0.005})
+    some = picked(outputs(), rows)
+    part = on_rows(dataclasses.replace(truth(), lowering_rows=rows, eager=some, weights_only=some), rows)
+    assert [m.tolist() for m in part.reference.evaluation] == [outputs().evaluation[r].tolist() for r in rows]
+
+    def judged(made, limits):
+        return check(
+            format="onnx", scheme="w8a8-dynamic", truth=part, artifact=run(picked(made, rows)), twin=None, older=(),
+            limits=limits,
+        )  # fmt: skip
+
+    bad = outputs()
+    flipped = tuple(-m if row == 5 else m for row, m in enumerate(bad.evaluation))
+    bad = dataclasses.replace(bad, evaluation=flipped)
+    assert judged(bad, limits).verdict == "fail"
+    loose = no_worse(limits, judged(bad, limits))
+    assert loose.bounds["flip_rate"] == pytest.approx(1.1 / 3) and loose.bounds["accuracy_drop"] == 0.005
+    assert judged(bad, loose).verdict == "pass"
+    worse = dataclasses.replace(bad, evaluation=tuple(-m if row == 8 else m for row, m in enumerate(flipped)))
+    assert judged(worse, loose).verdict == "fail"
+    assert no_worse(limits, judged(outputs(), limits)).bounds == limits.bounds
