@@ -14,9 +14,10 @@ from slm_export import exporters, oldest, tasks
 from slm_export.artifact import Artifact, RuntimeRecord
 from slm_export.bundle.atomic import replace_folder, work_folder
 from slm_export.bundle.pack import pack
+from slm_export.bundle.sizes import over_budget
 from slm_export.bundle.write import write_bundle
 from slm_export.config import Choice
-from slm_export.errors import BudgetError, ExportError, OutOfMemoryError, ParityError, SlmExportError
+from slm_export.errors import ExportError, OutOfMemoryError, ParityError, SlmExportError
 from slm_export.exporters.common import ExportRequest
 from slm_export.generation import text_decoder
 from slm_export.names import AUTO, PACKS
@@ -162,7 +163,9 @@ class _Run:
         try:
             artifact, twin = self.export(choice, prepared)
             artifact, report = self.judge(choice, artifact, twin)
-            error = _gate(report, pruned=self.plan.pruning is not None) or self.over_budget(artifact)
+            error = _gate(report, pruned=self.plan.pruning is not None) or over_budget(
+                artifact, self.plan.profile, self.plan.quantizing.goal.max_size
+            )
         except ExportError as err:
             error = err
         return FormatResult(
@@ -314,30 +317,6 @@ class _Run:
         )
         outputs = None if refused else load_outputs(Path(job.outputs))
         return Run(runtime=checked, outputs=outputs, first_load=result.get("first_load_bytes"))
-
-    def over_budget(self, artifact: Artifact) -> BudgetError | None:
-        budgets, name = self.plan.profile.budgets, self.plan.profile.name
-        size, max_size = sum(f.bytes for f in artifact.files) / 1e6, self.plan.quantizing.goal.max_size
-        if max_size is not None and size > max_size:
-            return BudgetError(
-                f"{artifact.path} is {size:.2f} MB, --max-size allows {max_size:g} MB",
-                where="--max-size",
-                next_step="a smaller scheme or model, or a larger --max-size",
-            )
-        memory = artifact.memory
-        read = memory.weights_bytes + memory.activations_bytes
-        needs = {
-            "artifact_mb": (sum(f.bytes for f in artifact.files), budgets.artifact_mb, "is"),
-            "ram_mb": (max(read, memory.first_load_bytes or 0), budgets.ram_mb, "takes in memory"),
-        }
-        for key, (size, allowed, verb) in needs.items():
-            if allowed is not None and size / 1e6 > allowed:
-                return BudgetError(
-                    f"{artifact.path} {verb} {size / 1e6:.1f} MB, target {name} allows {allowed:g} MB",
-                    where=f"budgets.{key}",
-                    next_step="a smaller scheme or --max-length, a smaller model, or a budget of your own in a profile",
-                )
-        return None
 
 
 AFTER_PRUNING = "prune less, give healing more texts or passes (--calibration, --heal), or allow more with --max-drop"

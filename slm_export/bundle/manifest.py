@@ -100,6 +100,9 @@ def read_manifest(bundle: Path) -> Manifest:
         data = read_json(path)
         if data["schema"] != SCHEMA:
             raise VerificationError(f"{path} has schema {data['schema']}, this slm-export reads {SCHEMA}")
+        if "models" in data:
+            folders = ", ".join(str(bundle / m["name"]) for m in data["models"])
+            raise VerificationError(f"{bundle} holds several models", next_step=f"name one of them: {folders}")
         entries = [{"artifact": e, "thresholds": e["thresholds"], "verdict": e["verdict"]} for e in data["artifacts"]]
         manifest = from_json(Manifest, {**data, "artifacts": entries})
     except FileNotFoundError as err:

@@ -1,10 +1,11 @@
-"""What a bundle takes: to download, and installed."""
+"""What an artifact and its bundle take, and what a target allows them."""
 
 from __future__ import annotations
 
 import zlib
 from pathlib import Path
 
+from slm_export.artifact import Artifact
 from slm_export.bundle.manifest import Sizes
 from slm_export.errors import BudgetError
 from slm_export.targets import TargetProfile
@@ -26,6 +27,30 @@ def _deflated(path: Path) -> int:
         while piece := file.read(PIECE):
             size += len(packer.compress(piece))
     return size + len(packer.flush())
+
+
+def over_budget(artifact: Artifact, profile: TargetProfile, max_size: float | None) -> BudgetError | None:
+    """Whether an artifact is larger than `max_size` megabytes, or takes more than the target's budgets allow."""
+    size, memory = sum(f.bytes for f in artifact.files) / 1e6, artifact.memory
+    if max_size is not None and size > max_size:
+        return BudgetError(
+            f"{artifact.path} is {size:.2f} MB, --max-size allows {max_size:g} MB",
+            where="--max-size",
+            next_step="a smaller scheme or model, or a larger --max-size",
+        )
+    read = memory.weights_bytes + memory.activations_bytes
+    needs = {
+        "artifact_mb": (size, profile.budgets.artifact_mb, "is"),
+        "ram_mb": (max(read, memory.first_load_bytes or 0) / 1e6, profile.budgets.ram_mb, "takes in memory"),
+    }
+    for key, (needed, allowed, verb) in needs.items():
+        if allowed is not None and needed > allowed:
+            return BudgetError(
+                f"{artifact.path} {verb} {needed:.1f} MB, target {profile.name} allows {allowed:g} MB",
+                where=f"budgets.{key}",
+                next_step="a smaller scheme or --max-length, a smaller model, or a budget of your own in a profile",
+            )
+    return None
 
 
 def require_within(sizes: Sizes, profile: TargetProfile) -> None:

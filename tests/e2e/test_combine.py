@@ -34,6 +34,8 @@ def test_two_models_stand_behind_one_manifest_and_verify(two, cli):
     assert json.loads(together)["answer"] == json.loads(alone)["answer"]
     cli.ok("combine", bundle / "topics", bundle / "others", "--name", "again", "-o", "app")
     cli.ok("verify", "app/again-linux-x86_64")
+    for done in (cli("run", bundle, "yes"), cli("pack", bundle, "--as", "android", "-o", "app")):
+        assert done.returncode == 7 and "holds several models" in done.stderr and "/topics" in done.stderr
     cli.ok("pack", bundle / "topics", "--as", "play-asset-pack", "-o", "app")
     checked = json.loads(cli.ok("verify", bundle, "--json").stdout)
     assert [len(v["checks"]) > 3 for v in checked[1:]] == [True, True]
