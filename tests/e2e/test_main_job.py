@@ -18,7 +18,7 @@ def test_the_bundle_holds_what_an_app_needs(example_bundle, manifest):
     files = {p.relative_to(example_bundle).as_posix() for p in example_bundle.rglob("*") if p.is_file()}
     assert files == {
         "manifest.json", "golden.json", "parity.json", "report.md", "labels.json", "calibration.json",
-        "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json",
+        "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json", "MODEL_CARD.md", "sbom.cdx.json",
         "executorch/model.pte", "tflite/model.tflite", "onnx/model.onnx",
     }  # fmt: skip
     listed = {f["path"] for f in manifest["files"]} | {f["path"] for a in manifest["artifacts"] for f in a["files"]}
@@ -93,10 +93,10 @@ def test_reports_are_for_people_and_for_ci(example_bundle):
 
 def test_verify_passes_on_the_bundle_and_on_the_folder_of_bundles(example_bundle, cli):
     done = cli.ok("verify", example_bundle, "--junit", "v.xml")
-    assert done.stdout.count("  ok ") == 6
-    assert ElementTree.parse(cli.folder / "v.xml").getroot()[0].get("tests") == "6"
+    assert done.stdout.count("  ok ") == 7
+    assert ElementTree.parse(cli.folder / "v.xml").getroot()[0].get("tests") == "7"
     checks = json.loads(cli.ok("verify", example_bundle.parent, "--json", "--format", "onnx").stdout)[0]["checks"]
-    assert [c["name"] for c in checks] == ["hashes", "verdicts", "tokenizer", "golden onnx/model.onnx"]
+    assert [c["name"] for c in checks] == ["hashes", "verdicts", "sbom", "tokenizer", "golden onnx/model.onnx"]
 
 
 def test_verify_needs_no_torch(example_bundle, tmp_path):
@@ -111,7 +111,7 @@ def test_verify_needs_no_torch(example_bundle, tmp_path):
     done = Cli(tmp_path)(
         "verify", example_bundle, "--format", "onnx", "--format", "tflite", env={"PYTHONPATH": str(tmp_path)}
     )
-    assert done.returncode == 0 and done.stdout.count("  ok ") == 5, done.stdout + done.stderr
+    assert done.returncode == 0 and done.stdout.count("  ok ") == 6, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
