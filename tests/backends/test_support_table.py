@@ -30,14 +30,20 @@ CELLS = [
     *((family, "text2text-generation") for family in GENERATING),
     *((family, "text-generation") for family in CAUSAL),
 ]
-REFUSED = {  # (family, head, format, scheme): why, as the run says
-    ("mobilebert", head, "tflite", scheme): "are not in the converted model as they were"
-    for head in (*HEADS, "feature-extraction")
-    for scheme in ("w8", "w8a8-dynamic", "w4a8-dynamic")
-} | {  # one row of 120 has another neighbour too many
-    ("albert", head, "onnx", "w8a8-dynamic"): "does not answer like the reference"
-    for head in ("feature-extraction", "feature-extraction/hidden-states")
-}
+REFUSED = (
+    {  # (family, head, format, scheme): why, as the run says
+        ("mobilebert", head, "tflite", scheme): "are not in the converted model as they were"
+        for head in (*HEADS, "feature-extraction")
+        for scheme in ("w8", "w8a8-dynamic", "w4a8-dynamic")
+    }
+    | {  # one row of 120 has another neighbour too many
+        ("albert", head, "onnx", "w8a8-dynamic"): "does not answer like the reference"
+        for head in ("feature-extraction", "feature-extraction/hidden-states")
+    }
+    | {  # tiny vectors in 8 bits with one range for a whole tensor: a fifth of the nearest neighbours change
+        ("bert", "feature-extraction", "executorch", "w8a8"): "does not answer like the reference",
+    }
+)
 
 
 @pytest.fixture(scope="session")
