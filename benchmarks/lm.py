@@ -86,7 +86,7 @@ def main() -> None:
         runners[name] = Runner("genai", sys.executable, str(folder))
         sizes[name] = _megabytes(folder)
     for kind, python, file in (peer.split(":", 2) for peer in args.peer):
-        name = f"{kind} {Path(file).stem}"
+        name = f"{kind} {Path(file).parent.name}/{Path(file).stem}"
         runners[name], sizes[name] = Runner(kind, python, file), _megabytes(Path(file))
     ids = windows(args.model, args.text.read_text(encoding="utf-8"), args.windows, args.length)
     found, base = _quality(args.model, runners, ids)
