@@ -45,8 +45,9 @@ def no_worse(limits: Limits, report: ParityReport) -> Limits:
 
 
 def _looser(metric: str, bound: float, value: float | None) -> float:
+    """The bound itself where the other version keeps it."""
     if value is None:
         return bound
     if METRICS[metric][0] == "<=":
-        return max(bound, value * (1 + SLACK))
-    return min(bound, value - (1 - value) * SLACK)
+        return bound if value <= bound else value * (1 + SLACK)
+    return bound if value >= bound else value - (1 - value) * SLACK

@@ -124,3 +124,15 @@ def test_an_older_runtime_may_be_no_worse_on_some_rows_than_the_tested_one():
     worse = dataclasses.replace(bad, evaluation=tuple(-m if row == 8 else m for row, m in enumerate(flipped)))
     assert judged(worse, loose).verdict == "fail"
     assert no_worse(limits, judged(outputs(), limits)).bounds == limits.bounds
+
+
+def test_a_bound_that_the_tested_version_keeps_holds_for_the_older_one_as_it_is():
+    limits = targets.load("android-arm64").limits_for(
+        task="text-classification", scheme="w8a8-dynamic", format="onnx"
+    )  # fmt: skip
+    limits = dataclasses.replace(limits, bounds={"flip_rate": 0.3, "cosine_mean": 0.9})
+    report = check(
+        format="onnx", scheme="w8a8-dynamic", truth=truth(), artifact=run(outputs()), twin=None, older=(), limits=limits
+    )
+    close = {**report.answers, "flip_rate": 0.29, "cosine_mean": 0.901}
+    assert no_worse(limits, dataclasses.replace(report, answers=close)).bounds == limits.bounds
