@@ -9,14 +9,14 @@ import importlib
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slm_export import pipeline
-from slm_export.records import read_json, write_json
+from slm_export.records import write_json
 from slm_export.results import RunResult
 from slm_export.stages import StageResult, child, parent
 
@@ -44,15 +44,7 @@ def export(patch: pytest.MonkeyPatch, format: str, settings: Mapping[str, Any]) 
     return pipeline.execute(plan_run(settings, Path.cwd()))
 
 
-def _forked(
-    stage: str,
-    job: dict[str, Any],
-    *,
-    name: str,
-    folder: Path,
-    on_progress: Callable[[str, int, int], None] | None = None,
-    python: Path | None = None,
-) -> StageResult:
+def _forked(stage: str, job: dict[str, Any], *, name: str, folder: Path, **_: Any) -> StageResult:
     paths = [folder / f"{name}.{kind}.json" for kind in ("job", "result")]
     write_json(paths[0], job)
     started = time.monotonic()
@@ -60,15 +52,7 @@ def _forked(
     if not pid:
         _inside(stage, [str(p) for p in paths], folder / f"{name}.log")
     _, status, usage = os.wait4(pid, 0)
-    peak_mb = usage.ru_maxrss * 1024 / 1e6
-    if not paths[1].is_file():
-        raise parent._death(name, os.waitstatus_to_exitcode(status), peak_mb, folder)
-    answer = read_json(paths[1])
-    if "error" in answer:
-        raise parent.from_json(answer["error"])
-    seconds = time.monotonic() - started
-    cpu = usage.ru_utime + usage.ru_stime
-    return StageResult(name=name, result=answer["result"], seconds=seconds, cpu_seconds=cpu, peak_rss_mb=peak_mb)
+    return parent.outcome(name, folder, os.waitstatus_to_exitcode(status), usage, time.monotonic() - started)
 
 
 def _inside(stage: str, paths: list[str], log: Path) -> None:

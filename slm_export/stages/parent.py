@@ -75,16 +75,23 @@ def run_stage(
             process.kill()
             process.wait()
             raise
+    return outcome(name, folder, status, usage, time.monotonic() - started)
+
+
+def outcome(name: str, folder: Path, status: int, usage: Any, seconds: float) -> StageResult:
+    """Of a process that has ended with exit code `status`, what it left in `folder` as `name`; raises as run_stage
+    does."""
+    path, log = folder / f"{name}.result.json", folder / f"{name}.log"
     peak_mb = usage.ru_maxrss * 1024 / 1e6
-    if not paths["result"].is_file():
-        raise _death(name, status, peak_mb, folder)
-    answer = read_json(paths["result"])
+    if not path.is_file():
+        raise _death(name, status, peak_mb, log)
+    answer = read_json(path)
     if "error" in answer:
-        raise _with_log(from_json(answer["error"]), folder / f"{name}.log")
+        raise _with_log(from_json(answer["error"]), log)
     return StageResult(
         name=name,
         result=answer["result"],
-        seconds=time.monotonic() - started,
+        seconds=seconds,
         cpu_seconds=usage.ru_utime + usage.ru_stime,
         peak_rss_mb=peak_mb,
     )
@@ -114,8 +121,7 @@ def _wait(process: subprocess.Popen[bytes]) -> tuple[int, Any]:
     return process.returncode, usage
 
 
-def _death(name: str, code: int, peak_mb: float, folder: Path) -> SlmExportError:
-    log = folder / f"{name}.log"
+def _death(name: str, code: int, peak_mb: float, log: Path) -> SlmExportError:
     if code == -signal.SIGKILL:
         return OutOfMemoryError(
             f"out of memory in stage {name} at {peak_mb:.0f} MB",
