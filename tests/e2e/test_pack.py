@@ -58,6 +58,8 @@ def test_its_constants_and_readme_name_what_the_manifest_names(example_bundle):
     for artifact in manifest["artifacts"]:
         assert f':{artifact["runtime"]["version"]}")  // for {artifact["path"]}' in readme
         assert artifact["files"][0]["sha256"] in source
+        format, paths = artifact["format"].upper(), ", ".join(json.dumps(f["path"]) for f in artifact["files"])
+        assert f"{format}_FILES = {{{paths}}};" in source and f'{format}_PATH = "{artifact["path"]}";' in source
 
 
 def test_packing_again_gives_the_same_bytes_and_some_of_the_formats_when_asked(example_bundle, cli):

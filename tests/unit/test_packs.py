@@ -78,6 +78,24 @@ def test_a_models_name_gives_a_class_name(name, made):
     assert constants.class_name(name) == made
 
 
+@pytest.mark.parametrize(
+    ("name", "made"), [("banking-intents", "banking_intents"), ("7b-chat", "model_7b_chat"), ("new", "model_new")]
+)
+def test_a_models_name_gives_a_package_that_java_takes(name, made):
+    assert constants.package_name(coordinates(name, "com.example", "1.0").artifact) == made
+
+
+def test_labels_that_no_class_can_hold_are_told_apart():
+    assert constants.can_hold(("short",) * constants.MOST_ELEMENTS)
+    assert not constants.can_hold(("short",) * (constants.MOST_ELEMENTS + 1))
+    assert not constants.can_hold(("ä" * 40_000,))
+
+
+def test_a_group_with_a_java_keyword_is_refused():
+    with pytest.raises(UsageError, match="is no Java package"):
+        coordinates("model", "com.new.models", "1.0")
+
+
 def test_an_archive_is_the_same_bytes_twice_and_models_begin_at_a_page(tmp_path):
     model = tmp_path / "model.onnx"
     model.write_bytes(bytes(range(256)) * 300)

@@ -31,7 +31,7 @@ CAUSAL_LIBRARIES = {
 
 def coordinates(name: str, group: str, version: str) -> Coordinates:
     """Raises UsageError for what Gradle or Java would not take."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+", group):
+    if not re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+", group) or constants.KEYWORDS & {*group.split(".")}:
         raise UsageError(f"--group {group!r} is no Java package", next_step="write one like com.example.models")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", version):
         raise UsageError(f"--version {version!r} is no version", next_step="write one like 1.0.0")
@@ -45,7 +45,7 @@ def write(content: Content, folder: Path, at: Coordinates) -> None:
     home = maven.folder_of(folder / "maven", at)
     home.mkdir(parents=True)
     known, name = _constants(content), constants.class_name(manifest.name)
-    package = f"{at.group}.{at.artifact.replace('-', '_')}"
+    package = f"{at.group}.{constants.package_name(at.artifact)}"
     classes = home / "classes.jar"
     archive.write(classes, {f"{package.replace('.', '/')}/{name}.class": constants.compiled(package, name, known)})
     files: dict[str, Path | bytes] = {
@@ -77,7 +77,7 @@ def write(content: Content, folder: Path, at: Coordinates) -> None:
 
 
 def _constants(content: Content) -> dict[str, constants.Value]:
-    """Labels beyond what a class can hold stay in labels.json."""
+    """Labels beyond what a class can hold stay in labels.json. Paths are relative to DIRECTORY, as in the manifest."""
     manifest = content.manifest
     known: dict[str, constants.Value] = {
         "NAME": manifest.name,
@@ -88,11 +88,12 @@ def _constants(content: Content) -> dict[str, constants.Value]:
         "MAX_LENGTH": manifest.max_length,
         "PAD_ID": manifest.artifacts[0].artifact.pad_id,
     }
-    if manifest.labels and len(manifest.labels) <= constants.MOST_ELEMENTS:
+    if manifest.labels and constants.can_hold(manifest.labels):
         known["LABELS"] = manifest.labels
     for entry in manifest.artifacts:
         artifact, format = entry.artifact, constants.constant_name(entry.artifact.format)
-        known[f"{format}_PATH"] = f"{DIRECTORY}/{manifest.name}/{artifact.path}"
+        known[f"{format}_PATH"] = artifact.path
+        known[f"{format}_FILES"] = tuple(f.path for f in artifact.files)
         known[f"{format}_SHA256"] = next(f.sha256 for f in artifact.files if f.path == artifact.path)
         known[f"{format}_INPUTS"] = tuple(spec.name for spec in artifact.inputs)
         known[f"{format}_OUTPUTS"] = tuple(spec.name for spec in artifact.outputs)

@@ -13,6 +13,15 @@ from collections.abc import Mapping, Sequence
 
 Value = str | int | Sequence[str]
 MOST_ELEMENTS = 4000  # of an array: the method that fills it may have 65,535 bytes, 8 an element
+MOST_BYTES = 65_535  # of a string
+JAVA_KEYWORDS = """
+    abstract assert boolean break byte case catch char class const continue default do double else enum extends false
+    final finally float for goto if implements import instanceof int interface long native new null package private
+    protected public return short static strictfp super switch synchronized this throw throws transient true try void
+    volatile while
+"""
+KOTLIN_KEYWORDS = "as fun in is object typealias typeof val var when"
+KEYWORDS = frozenset(JAVA_KEYWORDS.split() + KOTLIN_KEYWORDS.split())
 PUBLIC_STATIC_FINAL, PUBLIC_FINAL_SUPER, STATIC = 0x19, 0x31, 0x08
 STRING, STRINGS = "Ljava/lang/String;", "[Ljava/lang/String;"
 
@@ -24,9 +33,19 @@ def class_name(name: str) -> str:
     return made if made and not made[0].isdigit() else f"Model{made}"
 
 
+def package_name(name: str) -> str:
+    """banking_intents of banking-intents; one that Java would not take gets a word before it."""
+    made = name.replace("-", "_")
+    return f"model_{made}" if made[0].isdigit() or made in KEYWORDS else made
+
+
 def constant_name(name: str) -> str:
     """ONNX_MODEL of onnx/model."""
     return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").upper()
+
+
+def can_hold(values: Sequence[str]) -> bool:
+    return len(values) <= MOST_ELEMENTS and all(len(_utf8(v)) <= MOST_BYTES for v in values)
 
 
 def source(package: str, name: str, constants: Mapping[str, Value]) -> str:
@@ -127,9 +146,13 @@ class _Pool:
 
 
 def _modified_utf8(text: str) -> bytes:
-    """Each UTF-16 code unit by itself, and NUL as two bytes. Raises ValueError beyond 65,535 bytes."""
-    units = struct.iter_unpack("<H", text.encode("utf-16-le", "surrogatepass"))
-    made = b"".join(b"\xc0\x80" if u == 0 else chr(u).encode("utf-8", "surrogatepass") for (u,) in units)
-    if len(made) > 0xFFFF:
+    """Each UTF-16 code unit by itself, and NUL as two bytes. Raises ValueError beyond MOST_BYTES."""
+    made = _utf8(text)
+    if len(made) > MOST_BYTES:
         raise ValueError(f"a constant of {len(made)} bytes, more than 65,535")
     return made
+
+
+def _utf8(text: str) -> bytes:
+    units = struct.iter_unpack("<H", text.encode("utf-16-le", "surrogatepass"))
+    return b"".join(b"\xc0\x80" if u == 0 else chr(u).encode("utf-8", "surrogatepass") for (u,) in units)
