@@ -37,6 +37,7 @@ class SourceEntry:
 class TokenizerEntry:
     files: tuple[str, ...]
     chat_template: str | None
+    chat: dict[str, Any] | None = None  # a chat.Chat, or {"refused": why}
     truncation: dict[str, Any]
     padding: dict[str, Any]
 

@@ -61,7 +61,10 @@ def write_bundle(result: RunResult, prepared: Prepared, work: Path, target: Path
             files=plan.source.files,
         ),
         tokenizer=TokenizerEntry(
-            files=prepared.tokenizer_files, chat_template=prepared.chat_template, **prepared.tokenizer
+            files=prepared.tokenizer_files,
+            chat_template=prepared.chat_template,
+            chat=prepared.chat,
+            **prepared.tokenizer,
         ),
         pruning=prepared.pruning,
         calibration="calibration.json" if prepared.calibration is not None else None,

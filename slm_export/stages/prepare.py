@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from slm_export import calibration, sources, tasks
+from slm_export import calibration, chat, sources, tasks
 from slm_export.calibration import CalibrationSet, EvaluationSet, Sample
 from slm_export.distillation import Distilled
 from slm_export.errors import InputError
@@ -64,6 +64,7 @@ class Prepared:
     calibration: dict[str, Any] | None
     generation: Rules | None = None
     chat_template: str | None = None
+    chat: dict[str, Any] | None = None  # the template of a causal model without Jinja, or why that cannot be
     tuning: Distilled | None = None  # of 4-bit scales, where --effort asks for it
     trials: dict[str, tuple[Trial, ...]] = field(default_factory=dict)  # by format, of those that were searched
     pruning: PruningFacts | None = None  # the pruned model itself is the file PRUNED
@@ -121,6 +122,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         calibration=_calibration_manifest(job, task, reference),
         generation=rules,
         chat_template=getattr(reference.tokenizer, "chat_template", None),
+        chat=chat.described(reference.tokenizer) if reference.task in tasks.CAUSAL else None,
         pruning=pruned,
     )
     result: dict[str, Any] = to_json(prepared)

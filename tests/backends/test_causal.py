@@ -12,6 +12,7 @@ import pytest
 
 from slm_export import runtimes
 from slm_export.artifact import Artifact
+from slm_export.chat import Chat, written
 from slm_export.records import from_json, read_json
 from tests.conftest import Cli
 from tests.tiny_causal import CONTEXT, FAMILIES, TRACED, TURN, make_tokenizer, texts, write_gguf, write_texts
@@ -128,10 +129,17 @@ def test_what_the_builder_cannot_build_is_traced_and_runs_in_onnxruntime_genai(c
 
 
 def test_the_bundle_says_how_to_talk_to_the_model(causal_bundle):
+    from transformers import AutoTokenizer
+
     bundle = causal_bundle("llama", "w4a8-dynamic")
     manifest = read_json(bundle / "manifest.json")
     assert manifest["task"] == "text-generation" and manifest["max_length"] == CONTEXT
     assert "<|im_start|>" in manifest["tokenizer"]["chat_template"]
+    talk = [("system", "the a"), ("user", " my\n"), ("assistant", "is it"), ("user", "was")]
+    turns = [{"role": role, "content": content} for role, content in talk]
+    tokenizer = AutoTokenizer.from_pretrained(bundle / "tokenizer")
+    without_jinja = written(from_json(Chat, manifest["tokenizer"]["chat"]), talk)
+    assert without_jinja == tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     (artifact,) = manifest["artifacts"]
     assert artifact["generation"]["ends"] == [0, 2]
     described = json.loads((bundle / "onnx/genai_config.json").read_text())

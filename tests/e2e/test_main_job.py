@@ -30,7 +30,7 @@ def test_the_manifest_keeps_the_contract(manifest):
     assert manifest["task"] == "text-classification" and len(manifest["labels"]) == 77
     assert manifest["source"]["kind"] == "huggingface" and manifest["source"]["license"] == "cc-by-4.0"
     assert manifest["tokenizer"]["files"][0] == "tokenizer/tokenizer.json"
-    assert manifest["tokenizer"]["chat_template"] is None
+    assert manifest["tokenizer"]["chat_template"] is manifest["tokenizer"]["chat"] is None
     assert [a["format"] for a in manifest["artifacts"]] == ["executorch", "tflite", "onnx"]
     for artifact in manifest["artifacts"]:
         assert artifact["scheme"] == "w8a8-dynamic" and artifact["verdict"] == "pass"

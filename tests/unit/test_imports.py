@@ -12,7 +12,7 @@ SIBLINGS = {"exporters": ("executorch", "tflite", "onnx"), "runtimes": ("executo
 # From the lowest floor to the highest. A room may import from its own floor and from those below.
 FLOORS = [
     ("errors", "records", "names", "requirements", "litertlm"),
-    ("quantplan", "artifact", "generation", "outputs", "metrics"),
+    ("quantplan", "artifact", "generation", "outputs", "metrics", "chat"),
     ("targets", "calibration", "tasks", "sources", "readers", "runtimes"),
     ("parity",),
     ("quantization", "distillation"),
