@@ -83,13 +83,13 @@ def _narrowest(
 ) -> list[Units]:
     """The units of the least width that the model can do without, or none.
 
-    Heads need several Linears before them, so one alone is tried by neurons only. Heads of a model are alike: widths
-    that were found before are tried first.
+    Heads need several Linears before them, so one alone is tried by neurons only. Heads of a model are alike: after
+    neurons, of which any number could go, widths that were found before are tried first.
     """
     divisors = [w for w in range(1, guess.count // 2 + 1) if guess.count % w == 0]
     widths = divisors if len(guess.producers) > 1 else divisors[:1]
     with loud(module, guess, given):
-        for width in sorted(widths, key=lambda w: (w not in known, w)):
+        for width in sorted(widths, key=lambda w: (w > 1, w not in known, w)):
             units = replace(guess, width=width, count=guess.count // width)
             if _leave_alone(module, units, answer):
                 return [units]

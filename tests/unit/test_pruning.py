@@ -139,6 +139,41 @@ class Gated(nn.Module):
         return x + self.down(self.norm(torch.sigmoid(self.gate(x)) * self.up(x)))
 
 
+@pytest.mark.parametrize("attentions_first", [True, False])
+def test_gated_neurons_are_told_from_heads_that_have_keys_and_values_of_their_own(attentions_first):
+    """Groups of gated neurons can go too: they are no heads, in whichever order the parts run."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k, self.v, self.o = (nn.Linear(32, 32) for _ in range(4))
+            self.gate, self.up, self.down = nn.Linear(32, 48), nn.Linear(32, 48), nn.Linear(48, 32)
+
+        def attend(self, x):
+            q, k, v = (p(x).unflatten(-1, (-1, 8)).transpose(1, 2) for p in (self.q, self.k, self.v))
+            return x + self.o(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+        def feed(self, x):
+            return x + self.down(nn.functional.silu(self.gate(x)) * self.up(x))
+
+        def forward(self, x):
+            x = nn.functional.layer_norm(x, (32,))
+            return self.feed(self.attend(x)) if attentions_first else self.attend(self.feed(x))
+
+    torch.manual_seed(0)
+    module = nn.Module()
+    module.blocks = nn.ModuleList(Block() for _ in range(2))
+    text = torch.randn(1, 7, 32)
+
+    def answer():
+        with torch.inference_mode():
+            return module.blocks[1](module.blocks[0](text)).numpy()[0]
+
+    found = {u.consumer: (u.kind, u.width, u.count) for u in find_units(module, answer)}
+    parts = {"o": ("heads", 8, 4), "down": ("ffn", 1, 48)}
+    assert found == {f"blocks.{block}.{name}": parts[name] for block in (0, 1) for name in parts}
+
+
 @pytest.mark.parametrize(("norm", "count"), [(False, 1), (True, 0)])
 def test_gates_go_with_their_neurons_but_not_across_a_norm(norm, count):
     torch.manual_seed(0)
