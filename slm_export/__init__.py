@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from slm_export.asking import Answer
     from slm_export.bundle.verify import Verification
+    from slm_export.devices.selftest import SelfTest
     from slm_export.doctor import Backend
     from slm_export.pipeline import Listener
     from slm_export.readers.facts import FileFacts
@@ -26,6 +27,7 @@ __all__ = [
     "export_model",
     "inspect_file",
     "pack_bundle",
+    "self_test",
     "verify_bundle",
 ]
 
@@ -58,6 +60,13 @@ def ask(bundle: Path, text: str, **options: Any) -> Answer:
     from slm_export.asking import ask as answer
 
     return answer(bundle, text, **options)
+
+
+def self_test(bundle: Path, **options: Any) -> SelfTest:
+    """A bundle's golden vectors, run again on a connected Android device; see slm_export.devices.selftest."""
+    from slm_export.devices.selftest import self_test as test
+
+    return test(bundle, **options)
 
 
 def combine_bundles(bundles: Sequence[Path], *, name: str, out: Path) -> Path:

@@ -11,7 +11,7 @@ import click
 
 import slm_export
 from slm_export.errors import INTERRUPTED, SlmExportError
-from slm_export.names import AUTO, EFFORTS, FORMATS, IMPORTANCES, PACKS, RANKINGS, ROUNDINGS, SCHEMES, TASKS
+from slm_export.names import AUTO, EFFORTS, EXECUTORS, FORMATS, IMPORTANCES, PACKS, RANKINGS, ROUNDINGS, SCHEMES, TASKS
 
 FORMAT = click.Choice(FORMATS)
 
@@ -173,21 +173,34 @@ def verify(bundle: Path, formats: tuple[str, ...], as_json: bool, junit: Path | 
 
 @main.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("text")
+@click.argument("text", required=False)
 @click.option("--pair", help="The second text of a pair, or a question's context.")
-@click.option("--format", type=FORMAT, help="Of the artifact to run.  [default: the bundle's first]")
+@click.option("--format", type=FORMAT, help="Of the artifact to run.  [default: the bundle's first; of a device all]")
 @click.option("--most", type=click.IntRange(min=1), default=256, show_default=True, help="Tokens to write.")
 @click.option("--raw", is_flag=True, help="Give a language model TEXT itself, not as a turn of its chat template.")
-@click.option("--json", "as_json", is_flag=True, help="Print answer and speeds as JSON, at the end.")
-def run(bundle: Path, text: str, pair: str | None, format: str | None, most: int, raw: bool, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print answer and speeds, or what a device gave, as JSON.")
+@click.option("--executor", type=click.Choice(list(EXECUTORS)), default="host", show_default=True, help="Where to run.")
+@click.option("--serial", envvar="ANDROID_SERIAL", help="Of the device, where adb sees several.")
+@click.option("--apk", type=click.Path(path_type=Path), help="Install this demo app on the device first.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=300, show_default=True, help="Seconds the device may test."
+)
+@click.option("--report", type=click.Path(path_type=Path), help="Keep the device's report, as it wrote it.")
+@click.option("--adb", envvar="ADB", help="The adb to use.  [default: $ADB, or the one on the path]")
+@click.pass_context
+def run(ctx: click.Context, /, executor: str, bundle: Path, format: str | None, as_json: bool, **options: Any) -> None:
     """Ask a bundle: its answer to TEXT, as its artifact gives it in its runtime on this computer, one thread.
 
     A model that writes streams its text, greedily. Speeds are wall time here, not on the device. Needs the export
     extra.
-    """
-    from slm_export.commands.ask import run as answer
 
-    sys.exit(answer(bundle, text, pair=pair, format=format, most=most, raw=raw, as_json=as_json))
+    With --executor adb there is no TEXT: the bundle is pushed to a connected Android device, the demo app runs its
+    golden vectors there, and what it measured is judged here: exit code 5 where an artifact answers otherwise than
+    recorded, 7 where the report does not prove that the bundle ran.
+    """
+    from slm_export.commands import executors
+
+    sys.exit(executors.run(executor, executors.fitting(ctx, executor), bundle, format=format, as_json=as_json))
 
 
 @main.command()

@@ -46,6 +46,10 @@ class DependencyError(SlmExportError):
     exit_code = 3
 
 
+class DeviceError(DependencyError):
+    """A device could not run a self-test: nothing is said about the bundle."""
+
+
 class ExportError(SlmExportError):
     """A stage could not make its artifact."""
 

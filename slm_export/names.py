@@ -22,6 +22,11 @@ PACKS = {  # what a bundle is made into beside its own folder; "directory" in a 
     "play-asset-pack": "a Gradle module that Google Play delivers beside the app, for large models",
 }
 
+EXECUTORS = {  # where `run` runs a bundle
+    "host": "this computer, which answers a text",
+    "adb": "a connected Android device, whose demo app tests the bundle",
+}
+
 AUTO = "auto"  # in place of a scheme: the smallest within --max-drop, or the best within --max-size
 
 ROUNDINGS = {  # of 4-bit weights

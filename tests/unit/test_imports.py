@@ -22,7 +22,7 @@ FLOORS = [
     ("oldest", "doctor", "config", "quantizing", "pruning_flags", "planning"),
     ("results",),
     ("report", "bundle"),
-    ("pipeline", "asking"),
+    ("pipeline", "asking", "devices"),
     ("__init__",),
     ("commands",),
     ("cli",),
