@@ -47,8 +47,8 @@ def main() -> None:
     and compared with the float model. What passes is written as one bundle, OUTPUT/<model>-<target>.
 
     \b
-    Exit codes: 0 ok, 2 usage, config or data, 3 something is not installed, 4 export failed,
-    5 an artifact does not answer like the model, 6 too large for the target, 7 verification failed.
+    Exit codes: 0 ok, 2 usage, config or data, 3 something is not installed or a device does not answer,
+    4 export failed, 5 an artifact does not answer like the model, 6 too large for the target, 7 verification failed.
     """
 
 
