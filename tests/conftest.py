@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,15 +44,28 @@ class Cli:
 
     @staticmethod
     def command(*args: object) -> list[str]:
-        return [sys.executable, "-m", "slm_export", *map(str, args)]
+        return [sys.executable, *os.environ.get(WARM, "-m slm_export").split(), *map(str, args)]
 
 
+WARM = "SLM_EXPORT_WARM"  # how Python runs the command line within the fixture `warm`
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path)
+
+
+@pytest.fixture(scope="package")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Stages of the command line are forks of processes that hold their libraries already: see warm.py. For tests of
+    what comes out, not of the processes that make it."""
+    base = tmp_path_factory.getbasetemp()
+    workers = "PYTEST_XDIST_WORKER" in os.environ
+    folder, owner = (base.parent, os.getppid()) if workers else (base, os.getpid())
+    os.environ[WARM] = f"-P {ROOT / 'tests' / 'warm.py'} {folder} {owner}"
+    yield
+    del os.environ[WARM]
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

@@ -1,9 +1,10 @@
 """Every family with every task, in every format and scheme: the cells of docs/support.md.
 
-Hours: a pytest run for each format (-k onnx), and it goes on where it was stopped, as cells that $SLM_EXPORT_SUPPORT
-holds already are left out. Each test stands alone, so that some can be picked: -k "electra and pairs and tflite".
+Hours, and it goes on where it was stopped, as cells that $SLM_EXPORT_SUPPORT holds already are left out. Each test
+stands alone, so that some can be picked: -k "electra and pairs and tflite".
 """
 
+import json
 import os
 from pathlib import Path
 
@@ -12,9 +13,9 @@ import pytest
 from slm_export import exporters
 from slm_export.names import FORMATS, SCHEMES
 from slm_export.quantization.schemes import SCHEMES as SCHEMES_OF
-from slm_export.records import write_json
-from slm_export.report.run_record import run_record
-from tests import forked, support
+from slm_export.records import read_json
+from tests import support
+from tests.conftest import Cli
 from tests.tiny import FAMILIES, HEADS, make_tiny_embedder, make_tiny_model, make_tiny_recurrent, write_rows
 from tests.tiny_causal import FAMILIES as CAUSAL
 from tests.tiny_causal import make_tiny_causal, write_texts
@@ -90,7 +91,7 @@ def _make(folder, family, head):
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize(("family", "head"), CELLS)
-def test_a_cell_of_the_support_table(family, head, scheme, format, source, tmp_path, monkeypatch):
+def test_a_cell_of_the_support_table(family, head, scheme, format, source, tmp_path):
     shown = f"{family} (plain PyTorch)" if family in PLAIN else family
     static = SCHEMES_OF[scheme].static_bits and (family in NOT_STATIC)
     if exporters.get(format).supports(head, scheme) or static:
@@ -98,12 +99,13 @@ def test_a_cell_of_the_support_table(family, head, scheme, format, source, tmp_p
     if (Path(os.environ.get("SLM_EXPORT_SUPPORT", "")) / support.name(shown, head, format, scheme)).is_file():
         pytest.skip("seen before")
     folder, given = source(family, head)
-    monkeypatch.chdir(folder)
     length = {} if family in CAUSAL else {"max-length": 24}
-    settings = {"name": "made", "target": "linux-x86_64", "scheme": scheme, "format": [format], "output": str(tmp_path)}
-    result = forked.export(monkeypatch, format, {**given, **length, **settings})
-    write_json(tmp_path / "run.json", run_record(result))
-    support.note(tmp_path / "run.json", family=shown, task=head)
-    (made,) = result.formats
-    said, expected = str(made.error or ""), REFUSED.get((family, head, format, scheme), "")
-    assert bool(said) == bool(expected) and expected in said, said
+    settings = {"name": "made", "target": "linux-x86_64", "scheme": scheme, "format": format, "output": tmp_path}
+    flags = [part for key, value in {**given, **length, **settings}.items() for part in (f"--{key}", value)]
+    done = Cli(folder)(*flags[1:])  # the model's name stands without a flag
+    run = tmp_path / "made-linux-x86_64.run.json"
+    assert run.is_file(), done.stderr
+    support.note(run, family=shown, task=head)
+    (made,) = read_json(run)["formats"]
+    said, expected = json.dumps(made["error"]), REFUSED.get((family, head, format, scheme))
+    assert expected in said if expected else made["error"] is None, said
