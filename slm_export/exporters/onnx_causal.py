@@ -224,6 +224,7 @@ def _writing(compressed: Compressed) -> Iterator[list[Any]]:
 
     def packed(self: Any, *layers_and_names: Any, **kwargs: Any) -> Any:
         *layers, basename, root_input = layers_and_names
+        self.attention_attrs.update(k_path="", v_path="")  # which the last layer that is not packed would leave here
         found = [_rows_of(layer.weight, places) for layer in layers]
         return _matmul(self, compressed, [rows for rows in found if rows], basename, root_input, **kwargs)
 

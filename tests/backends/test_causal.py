@@ -1,10 +1,12 @@
 """Causal language models in ONNX: decoders answer like transformers, with and without a cache, and onnxruntime-genai
 runs what is exported. test_causal_formats.py has the other formats."""
 
+import copy
 import json
 import os
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -13,6 +15,11 @@ import pytest
 from slm_export import runtimes
 from slm_export.artifact import Artifact
 from slm_export.chat import Chat, written
+from slm_export.exporters import onnx_causal
+from slm_export.quantization import schemes
+from slm_export.quantization.compressed import Compressed, find_layers, with_weights
+from slm_export.quantization.mixing import tensors_of
+from slm_export.quantization.rounding import round_weights
 from slm_export.records import from_json, read_json
 from tests.conftest import Cli
 from tests.tiny_causal import CONTEXT, FAMILIES, TRACED, TURN, make_tokenizer, texts, write_gguf, write_texts
@@ -85,6 +92,31 @@ def test_a_tied_table_is_stored_once_in_one_fused_graph(causal_bundle, scheme):
     named = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.input}
     assert named["past_key_values.1.value"] == ["batch_size", 1, "past_sequence_length", 32]
     assert named["input_ids"] == ["batch_size", "sequence_length"]
+
+
+@pytest.mark.parametrize("wider", ["model.layers.0.self_attn.k_proj", "model.layers.1.self_attn.v_proj"])
+def test_projections_rounded_alike_are_one_product_beside_blocks_where_they_are_not(causal_source, tmp_path, wider):
+    """In whichever order the blocks come: a packed one once was given the keys of the one before it."""
+    import onnxruntime
+    import torch
+
+    model, _ = reference(causal_source("llama"))
+    ids = torch.arange(5, 24)[None]
+    layers = find_layers(model, lambda n: model(ids + n))
+    plan = schemes.make("w4", layers, wider=[wider], int8_group=32)
+    tensors = tensors_of(round_weights(copy.deepcopy(model), plan, "rtn", int8_group=32), plan)
+    compressed = Compressed(module=model, plan=plan, tensors=tensors)
+    graph, *_ = onnx_causal.write(compressed, SimpleNamespace(max_length=CONTEXT, tokenizer=None), tmp_path)
+    products = [n.name for n in onnx.load(graph).graph.node if n.op_type == "MatMulNBits"]
+    assert sum("qkv_proj" in name for name in products) == 1
+    session = onnxruntime.InferenceSession(graph)
+    feed = {"input_ids": ids.numpy(), "attention_mask": np.ones_like(ids.numpy())}
+    caches = [i for i in session.get_inputs() if i.name.startswith("past")]
+    empty = {i.name: np.zeros((1, i.shape[1], 0, i.shape[3]), np.float32) for i in caches}
+    with torch.inference_mode():
+        expected = with_weights(compressed)(ids).logits.numpy()
+    got = session.run(["logits"], {**feed, **empty})[0]
+    assert np.abs(got - expected).max() < 1e-3 * np.abs(expected).max()
 
 
 def test_onnxruntime_genai_writes_what_transformers_writes_and_stops(causal_bundle, causal_source):
