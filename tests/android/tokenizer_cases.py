@@ -81,8 +81,8 @@ def word_case(tokenizer: Tokenizer, words: list[str]) -> dict[str, object]:
 
 
 def columns(encoding: Encoding) -> dict[str, object]:
-    words = [-1 if word is None else word for word in encoding.word_ids]
-    return {"ids": encoding.ids, "type_ids": encoding.type_ids, "word_ids": words}
+    words, texts = ([-1 if n is None else n for n in numbers] for numbers in (encoding.word_ids, encoding.sequence_ids))
+    return {"ids": encoding.ids, "type_ids": encoding.type_ids, "texts": texts, "word_ids": words}
 
 
 def offsets(

@@ -113,6 +113,7 @@ class TokenizerTest {
     private fun columns(encoding: Encoding): Map<String, Any> = mapOf(
         "ids" to encoding.ids.toList(),
         "type_ids" to encoding.typeIds.toList(),
+        "texts" to encoding.texts.toList(),
         "word_ids" to encoding.words.toList(),
         "offsets" to encoding.spans.map { span -> span?.let { listOf(it.first, it.last + 1) } },
     )
