@@ -83,8 +83,11 @@ private object Nowhere : java.io.OutputStream() {
     override fun write(bytes: ByteArray, from: Int, length: Int) = Unit
 }
 
-/** What went wrong, in the runtime's own words. */
-fun sentence(error: Throwable): String = (error.message ?: error.javaClass.simpleName).trim().let { if (it.last() in ".!?") it else "$it." }
+/** What went wrong, in the runtime's own words; of an error that says nothing, in those of its cause. */
+fun sentence(error: Throwable): String {
+    val told = generateSequence(error) { it.cause }.mapNotNull { it.message?.trim() }.firstOrNull { it.isNotEmpty() }
+    return (told ?: error.javaClass.simpleName).let { if (it.last() in ".!?") it else "$it." }
+}
 
 private fun format(text: String, vararg values: Any) = String.format(Locale.ROOT, text, *values)
 
