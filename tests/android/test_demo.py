@@ -1,0 +1,136 @@
+"""The Android demo where Gradle cannot run: built, and its tests run by the app's own classes, on bundles made here."""
+
+import json
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from slm_export.records import read_json
+from tests.android.tokenizer_cases import write_cases
+from tests.conftest import ROOT, Cli
+from tests.tiny import make_tiny_embedder, make_tiny_model, write_rows
+
+TOOLS = ("java", "mvn", "npm", "gcc")
+pytestmark = [
+    pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)}"),
+    pytest.mark.usefixtures("warm"),
+]
+CHATS = (
+    [("user", "the a my")],
+    [("system", "is it"), ("user", " the  \n"), ("assistant", ""), ("user", "x <|im_end|> y")],
+)
+MUST_RUN = {  # of real inference and of what people see: none of these may be left out for want of something
+    "selftest.SelfTestTest": ("everyArtifactAnswersAsWhereItWasMade", "aBrokenFileIsToldInTheRuntimesWords"),
+    "task.TaskTest": (
+        "aClassifiersFirstScoreIsItsLabel", "aTaggersSpansAreItsTags", "anAnswerIsWhereTheContextHasIt",
+        "aTextIsNearestToItself",
+    ),
+    "task.WriterTest": (
+        "everyRuntimeWritesTheSame", "writingStopsWhenItIsTold", "aChatIsWrittenAsItsTemplateWritesIt",
+    ),
+    "tokenizer.TokenizerTest": ("agreesWithTheRustLibrary",),
+    "ui.AskScreenTest": (
+        "aTextGetsTheLabelThatItHadWhereTheBundleWasMade", "entitiesAreMarkedInTheText", "neighboursAreRanked",
+        "theAnswerIsMarkedInTheContext", "turningTheDeviceKeepsTextAndReplyAndAsksNothingAgain",
+    ),
+    "ui.TalkPanelTest": ("anAnswerIsWrittenTokenByToken", "stopEndsTheAnswer"),
+    "ui.SelfTestScreenTest": (
+        "theVerdictsOfThreeRuntimes", "aChangedFileAndAnotherAnswerFail",
+        "slmExportFindsTheReportOfTheTestThatItAskedFor",
+    ),
+}  # fmt: skip
+
+
+def small(work, name, head):
+    """A bundle with an .onnx of float32."""
+    folder = work / name
+    folder.mkdir()
+    embeds = head == "feature-extraction"
+    if embeds:
+        make_tiny_embedder(folder / "model", pooling="mean", steps=["Pooling", "Normalize"], seed=0)
+    else:
+        make_tiny_model(folder / "model", task=head, seed=0)
+    for file, seed, rows in (("calibration", 10, 60), ("eval", 11, 120)):
+        write_rows(folder / f"{file}.jsonl", "text-classification" if embeds else head, seed=seed, rows=rows)
+    data = ("--calibration", "calibration.jsonl", "--eval", "eval.jsonl", "--max-length", 24)
+    flags = ("--target", "linux-x86_64", "--scheme", "fp32", "--format", "onnx", "--name", name, "-o", "dist")
+    Cli(folder).ok("model", *flags, *data)
+    return folder / "dist" / f"{name}-linux-x86_64"
+
+
+@pytest.fixture(scope="module")
+def bundles(example_bundle, make_bundle, causal_bundle, tmp_path_factory):
+    """Folders by name: what an app finds in assets/slm."""
+    folder, work = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp("made")
+    made = {
+        "intents": asset_pack(work, example_bundle, "executorch", "onnx"),
+        "words": make_bundle("--scheme", "fp32"),
+        "writer": causal_bundle("llama", "w4a8-dynamic", "executorch", "tflite", "onnx"),
+        "tags": small(work, "tags", "token-classification"),
+        "answers": small(work, "answers", "question-answering"),
+        "masks": small(work, "masks", "fill-mask"),
+        "sentences": small(work, "sentences", "feature-extraction"),
+    }
+    for name, path in made.items():
+        shutil.copytree(path, folder / name)
+    write_chats(folder, folder / "writer")
+    return folder
+
+
+def asset_pack(work, bundle, *formats):
+    """The bundle with some of its artifacts: TensorFlow Lite 2.16.1, LiteRT's stand-in, misreads int8 tables."""
+    wanted = [part for format in formats for part in ("--format", format)]
+    Cli(work).ok("pack", bundle, "--as", "play-asset-pack", *wanted, "-o", "packs")
+    (manifest,) = (work / "packs").rglob("src/main/assets/slm/*/manifest.json")
+    return manifest.parent
+
+
+def write_chats(folder, bundle):
+    """Conversations with what the template itself makes of them."""
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    manifest = read_json(bundle / "manifest.json")
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(manifest["tokenizer"]["chat_template"])
+    cases = []
+    for chat in CHATS:
+        turns = [{"role": role, "content": content} for role, content in chat]
+        cases.append({"turns": turns, "text": template.render(messages=turns, add_generation_prompt=True)})
+    (folder / f"{manifest['name']}.chats.json").write_text(json.dumps(cases), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def built(bundles, tmp_path_factory):
+    """What the host build printed, and the folder with what it made."""
+    out, cases = tmp_path_factory.mktemp("host"), tmp_path_factory.mktemp("tokenizers")
+    write_cases(cases)
+    named = [part for path in sorted(bundles.glob("*/manifest.json")) for part in ("--bundle", path.parent)]
+    command = [sys.executable, ROOT / "android-demo/host/build.py", "all", *named, "--tokenizers", cases, "--out", out]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    return done.stdout, out
+
+
+def test_every_suite_runs_and_nothing_that_matters_is_left_out(built):
+    said, out = built
+    for suite, tests in MUST_RUN.items():
+        (report,) = (out / "reports").glob(f"TEST-*.{suite}.xml")
+        cases = {case.get("name"): [child.tag for child in case] for case in ET.parse(report).getroot()}
+        assert cases and not {name: cases.get(name) for name in tests if cases.get(name) != []}, (suite, cases, said)
+
+
+def test_screens_are_drawn_in_light_and_dark(built):
+    _, out = built
+    shots = {path.stem for path in (out / "screenshots").glob("*.png")}
+    screens = {"ask-classification", "ask-tags", "ask-answer", "ask-neighbours", "ask-chat", "self-test-fail", "about"}
+    assert screens | {"ask-classification-dark", "ask-chat-dark", "self-test-dark", "about-dark"} <= shots, sorted(
+        shots
+    )
+
+
+def test_an_apk_and_an_app_bundle_are_made(built):
+    said, out = built
+    assert (out / "app.apk").stat().st_size > 10_000_000 and (out / "app.aab").is_file(), said
