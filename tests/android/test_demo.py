@@ -1,5 +1,6 @@
 """The Android demo where Gradle cannot run: built, and its tests run by the app's own classes, on bundles made here."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from slm_export.bundle.manifest import read_golden, read_manifest
+from slm_export.devices import report
 from slm_export.records import read_json
 from tests.android.tokenizer_cases import write_cases
 from tests.conftest import ROOT, Cli
@@ -134,3 +137,15 @@ def test_screens_are_drawn_in_light_and_dark(built):
 def test_an_apk_and_an_app_bundle_are_made(built):
     said, out = built
     assert (out / "app.apk").stat().st_size > 10_000_000 and (out / "app.aab").is_file(), said
+
+
+def test_slm_export_reads_the_apps_report_and_comes_to_the_same_verdicts(built, bundles):
+    _, out = built
+    told = report.read((out / "screenshots/report.json").read_bytes(), "report.json")
+    for folder in sorted(path.parent for path in bundles.glob("*/manifest.json")):
+        manifest, golden = read_manifest(folder), read_golden(folder / "golden.json")
+        sha256 = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+        artifacts = [entry.artifact for entry in manifest.artifacts]
+        for outcome in report.judge(report.of_bundle(told, sha256), artifacts, golden):
+            skipped = outcome.path.endswith(".litertlm")  # of which the device proves nothing
+            assert outcome.passed != skipped and not outcome.differs, (folder.name, outcome)

@@ -12,7 +12,7 @@ class Chat(private val json: JSONObject) {
     /** What the model reads before it answers the last turn. */
     fun prompt(turns: List<Turn>): String {
         check(refused == null) { "This model's chat template cannot be applied here: $refused." }
-        val said = turns.filterNot { it.role == "system" && it.content.isEmpty() }
+        val said = turns.filterNot { it.role == "system" && it.content.isBlank() }
         val system = json.text("default_system")?.takeIf { said.none { it.role == "system" } }
         val all = listOfNotNull(system?.let { Turn("system", it) }) + said
         return json.getString("start") + all.joinToString("", transform = ::written) + json.getString("answer")
