@@ -56,7 +56,7 @@ def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Stages of the command line are forks of processes that hold their libraries already: see warm.py. For tests of
     what comes out, not of the processes that make it."""

@@ -1,8 +1,8 @@
-"""What artifacts answer, whichever process made them: tests here share processes, and save half of their time."""
+"""What artifacts answer, whichever process made them: tests here share processes, which saves a third of their time."""
 
 import pytest
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _warm(warm):
     """Every test of the folder."""

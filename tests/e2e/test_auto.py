@@ -10,6 +10,8 @@ from slm_export.records import read_json
 from tests.conftest import tiny_args
 from tests.tiny_seq2seq import make_tiny_seq2seq, write_pairs
 
+pytestmark = pytest.mark.usefixtures("warm")  # processes are the other files' subject
+
 BANKING = Path(__file__).parents[2] / "examples/banking-intents"
 FEW = ("--format", "onnx", "--calibration-samples", 30)
 BUNDLE, TRIALS = "dist/model-linux-x86_64", "dist/model-linux-x86_64.trials.jsonl"

@@ -9,6 +9,8 @@ import pytest
 from slm_export.records import read_json
 from tests.conftest import tiny_args
 
+pytestmark = pytest.mark.usefixtures("warm")  # processes are the other files' subject
+
 FLAGS = ["--scheme", "fp32", "--format", "onnx"]
 
 

@@ -8,6 +8,8 @@ import pytest
 from slm_export.records import read_json
 from tests.conftest import EXAMPLE, Cli, tiny_args
 
+pytestmark = pytest.mark.usefixtures("warm")  # processes are the other files' subject
+
 BUNDLE = "dist/model-linux-x86_64"
 EXAMPLE_BUNDLE = "dist/banking-intents-linux-x86_64"
 

@@ -16,6 +16,8 @@ from slm_export.records import from_json, read_json
 from tests import support
 from tests.conftest import EXAMPLE, FILES, Cli
 
+pytestmark = pytest.mark.usefixtures("warm")  # processes are the other files' subject
+
 BUNDLE = "dist/{}-linux-x86_64"
 STATIC = ("--target", "linux-x86_64", "--scheme", "w8a8", "--max-length", 32, "-o", "dist")
 DATA = ("--calibration", EXAMPLE / "calibration.csv", "--eval", EXAMPLE / "eval.csv")
