@@ -31,20 +31,24 @@ CELLS = [
     *((family, "text2text-generation") for family in GENERATING),
     *((family, "text-generation") for family in CAUSAL),
 ]
-REFUSED = (
-    {  # (family, head, format, scheme): why, as the run says
-        ("mobilebert", head, "tflite", scheme): "are not in the converted model as they were"
-        for head in (*HEADS, "feature-extraction")
-        for scheme in ("w8", "w8a8-dynamic", "w4a8-dynamic")
-    }
-    | {  # one row of 120 has another neighbour too many
-        ("albert", head, "onnx", "w8a8-dynamic"): "does not answer like the reference"
-        for head in ("feature-extraction", "feature-extraction/hidden-states")
-    }
-    | {  # tiny vectors in 8 bits with one range for a whole tensor: a fifth of the nearest neighbours change
-        ("bert", "feature-extraction", "executorch", "w8a8"): "does not answer like the reference",
-    }
-)
+# Gates that stay shut: these tiny models lose more than their targets allow. Embeddings with static ranges change up to
+# a fifth of their nearest neighbours; DeBERTa's answers to questions are so close to each other that float16 turns two.
+CLOSED = {
+    ("albert", "feature-extraction", "onnx"): ("w8a8-dynamic", "w8a8"),
+    ("albert", "feature-extraction/hidden-states", "onnx"): ("w8a8-dynamic", "w8a8"),
+    ("bert", "feature-extraction", "executorch"): ("w8a8",),
+    ("bert", "feature-extraction", "onnx"): ("w8a8",),
+    ("bert", "fill-mask", "onnx"): ("w8a16",),
+    ("deberta-v2", "feature-extraction", "onnx"): ("w8a8",),
+    ("deberta-v2", "pairs", "onnx"): ("w8", "w8a16", "w8a8-dynamic", "w8a8"),
+    ("deberta-v2", "question-answering", "onnx"): ("fp16", "w4a8-dynamic", "w8a16", "w8a8-dynamic", "w8a8"),
+    ("electra", "feature-extraction", "onnx"): ("w8a8",),
+}
+REFUSED = {  # (family, head, format, scheme): why, as the run says
+    ("mobilebert", head, "tflite", scheme): "are not in the converted model as they were"
+    for head in (*HEADS, "feature-extraction")
+    for scheme in ("w8", "w8a8-dynamic", "w4a8-dynamic")
+} | {(*cell, scheme): "does not answer like the reference" for cell, schemes in CLOSED.items() for scheme in schemes}
 
 
 @pytest.fixture(scope="session")
