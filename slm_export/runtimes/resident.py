@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PROCESS = Path("/proc/self")
+FINEST = 1 << 24  # bytes: 16 MiB
 
 
 def resident() -> int | None:
@@ -26,9 +27,9 @@ def forget_peak() -> None:
 
 
 def rounded_up(count: int) -> int:
-    """To a multiple of an eighth of the power of two below: two measurements of the same thing, pages apart, are the
-    same number then."""
-    step = max(1, 1 << max(0, count.bit_length() - 4))
+    """To a multiple of FINEST, or of a quarter of the power of two below. What two runs measure differs by a hundred
+    kilobytes or so of what the system happens to keep in memory: seldom do they lie on both sides of a step."""
+    step = max(FINEST, 1 << max(0, count.bit_length() - 3))
     return -(-count // step) * step
 
 

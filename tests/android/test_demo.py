@@ -3,8 +3,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -12,15 +10,12 @@ import pytest
 from slm_export.bundle.manifest import read_golden, read_manifest
 from slm_export.devices import report
 from slm_export.records import read_json
+from tests.android.host import asset_pack, host_build, needs_tools
 from tests.android.tokenizer_cases import write_cases
-from tests.conftest import ROOT, Cli
+from tests.conftest import Cli
 from tests.tiny import make_tiny_embedder, make_tiny_model, write_rows
 
-TOOLS = ("java", "mvn", "npm", "gcc")
-pytestmark = [
-    pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)}"),
-    pytest.mark.usefixtures("warm"),
-]
+pytestmark = [needs_tools, pytest.mark.usefixtures("warm")]
 CHATS = (
     [("user", "the a my")],
     [("system", "is it"), ("user", " the  \n"), ("assistant", ""), ("user", "x <|im_end|> y")],
@@ -83,14 +78,6 @@ def bundles(example_bundle, make_bundle, causal_bundle, tmp_path_factory):
     return folder
 
 
-def asset_pack(work, bundle, *formats):
-    """The bundle with some of its artifacts: TensorFlow Lite 2.16.1, LiteRT's stand-in, misreads int8 tables."""
-    wanted = [part for format in formats for part in ("--format", format)]
-    Cli(work).ok("pack", bundle, "--as", "play-asset-pack", *wanted, "-o", "packs")
-    (manifest,) = (work / "packs").rglob("src/main/assets/slm/*/manifest.json")
-    return manifest.parent
-
-
 def write_chats(folder, bundle):
     """Conversations with what the template itself makes of them."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -110,11 +97,8 @@ def built(bundles, tmp_path_factory):
     """What the host build printed, and the folder with what it made."""
     out, cases = tmp_path_factory.mktemp("host"), tmp_path_factory.mktemp("tokenizers")
     write_cases(cases)
-    named = [part for path in sorted(bundles.glob("*/manifest.json")) for part in ("--bundle", path.parent)]
-    command = [sys.executable, ROOT / "android-demo/host/build.py", "all", *named, "--tokenizers", cases, "--out", out]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-    return done.stdout, out
+    folders = [path.parent for path in sorted(bundles.glob("*/manifest.json"))]
+    return host_build("all", folders, out, "--tokenizers", cases), out
 
 
 def test_every_suite_runs_and_nothing_that_matters_is_left_out(built):
@@ -128,10 +112,9 @@ def test_every_suite_runs_and_nothing_that_matters_is_left_out(built):
 def test_screens_are_drawn_in_light_and_dark(built):
     _, out = built
     shots = {path.stem for path in (out / "screenshots").glob("*.png")}
-    screens = {"ask-classification", "ask-tags", "ask-answer", "ask-neighbours", "ask-chat", "self-test-fail", "about"}
-    assert screens | {"ask-classification-dark", "ask-chat-dark", "self-test-dark", "about-dark"} <= shots, sorted(
-        shots
-    )
+    by_day = {"ask-classification", "ask-tags", "ask-answer", "ask-neighbours", "ask-chat", "self-test-fail", "about"}
+    by_night = {"ask-classification-dark", "ask-chat-dark", "self-test-dark", "about-dark"}
+    assert by_day | by_night <= shots, sorted(shots)
 
 
 def test_an_apk_and_an_app_bundle_are_made(built):

@@ -83,7 +83,8 @@ def test_a_bundle_over_the_targets_budget_is_not_written(tiny, cli, key, said):
     assert not (cli.folder / "dist/model-small").exists()
 
 
-def test_memory_is_rounded_up_to_an_eighth_of_the_power_of_two_below():
-    assert [rounded_up(n) for n in (0, 7, 16, 17, 1000, 1024, 1025, 100_000_000)] == [
-        0, 7, 16, 18, 1024, 1024, 1152, 100_663_296
+def test_memory_is_rounded_up_to_16_mib_or_a_quarter_of_the_power_of_two_below():
+    step = 1 << 24
+    assert [rounded_up(n) for n in (0, 1, step, step + 1, 100_000_000, 1_000_000_000)] == [
+        0, step, step, 2 * step, 6 * step, 64 * step
     ]  # fmt: skip
