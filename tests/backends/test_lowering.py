@@ -19,7 +19,7 @@ class Busy(torch.nn.Module):
         self.qkv = torch.nn.Linear(32, 96)
         self.up, self.down = torch.nn.Linear(32, 64), torch.nn.Linear(64, 32)
         self.near = torch.nn.Conv1d(32, 32, 3, padding=1)
-        self.head = torch.nn.Linear(64, 5)
+        self.head = torch.nn.Linear(96, 5)
 
     def forward(self, ids, mask):
         x = self.norm(self.table(ids))
@@ -28,8 +28,9 @@ class Busy(torch.nn.Module):
         scores = (q @ k.transpose(-1, -2) / 8**0.5 + seen).softmax(dim=-1)
         x = x + (scores @ v).transpose(1, 2).flatten(2)
         x = x + self.down(F.gelu(self.up(x), approximate="tanh"))
-        x = x + self.near(x.transpose(1, 2)).transpose(1, 2).relu()
-        return self.head(torch.cat([x[:, 0], x.mean(dim=1)], dim=-1)).log_softmax(dim=-1)
+        x = x + self.near(x.transpose(1, 2)).relu().transpose(1, 2)
+        parts = [x[:, 0], x.mean(dim=1), *x[:, 1].split(8, dim=-1)]
+        return self.head(torch.cat(parts, dim=-1)).log_softmax(dim=-1)
 
 
 def lowered(dynamic):
