@@ -68,6 +68,13 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     del os.environ[WARM]
 
 
+@pytest.fixture
+def cold(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Ends `warm` for the rest of a test: forks of one process hold alike addresses and hash seeds, and so could hide that
+    bytes depend on them."""
+    return partial(monkeypatch.delenv, WARM, raising=False)
+
+
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """The folder that `make` filled, made by the first of the parallel workers that needs it."""
     base = factory.getbasetemp()

@@ -48,17 +48,12 @@ def server_of(name: str) -> str | None:
 
 
 def run_stage(
-    stage: str,
-    job: dict[str, Any],
-    *,
-    name: str,
-    folder: Path,
-    on_progress: Callable[[str, int, int], None] | None = None,
-    python: Path | None = None,
+    stage: str, job: dict[str, Any], *, on_progress: Callable[[str, int, int], None] | None = None, **how: Any
 ) -> parent.StageResult:
+    name, folder = how["name"], how["folder"]
     server = server_of(name)
-    if python or not server:
-        return parent.run_stage(stage, job, name=name, folder=folder, on_progress=on_progress, python=python)
+    if how.get("python") or not server:
+        return parent.run_stage(stage, job, on_progress=on_progress, **how)
     paths = [str(folder / f"{name}.{kind}.json") for kind in ("job", "result")]
     write_json(Path(paths[0]), job)
     started = time.monotonic()

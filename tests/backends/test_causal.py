@@ -221,10 +221,11 @@ def reseal(bundle, path):
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_two_exports_give_the_same_bytes_and_name_no_folder(causal_bundle, causal_source, tmp_path):
+def test_two_exports_give_the_same_bytes_and_name_no_folder(causal_bundle, causal_source, cold, tmp_path):
     first, source = causal_bundle("llama", "w4a8-dynamic"), causal_source("llama")
     data = ["--calibration", source / "calibration.jsonl", "--eval", source / "eval.jsonl"]
     wanted = ["--scheme", "w4a8-dynamic", "--format", "onnx"]
+    cold()
     Cli(tmp_path).ok(source / "model", "--target", "linux-x86_64", *data, *wanted, "-o", "again")
     second = tmp_path / "again/model-linux-x86_64"
     names = sorted(p.relative_to(first) for p in first.rglob("*") if p.is_file())
