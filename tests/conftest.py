@@ -70,8 +70,8 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def cold(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Ends `warm` for the rest of a test: forks of one process hold alike addresses and hash seeds, and so could hide that
-    bytes depend on them."""
+    """Ends `warm` for the rest of a test: forks of one process hold alike addresses, which hides what bytes owe to
+    them."""
     return partial(monkeypatch.delenv, WARM, raising=False)
 
 
