@@ -150,7 +150,10 @@ def _convert(compressed: Compressed, request: ExportRequest, path: Path) -> None
 
         graph, quant_config = static_graph(compressed, request, forms(compressed, _layer_norm)), QUANT_CONFIG
     else:
+        from slm_export.exporters.tflite_folding import prevent_folding
+
         graph, quant_config = tasks.get(request.task).graph(module), None
+        prevent_folding(graph, sample_inputs(request.inputs, batch=1, length=min(request.buckets)))
     try:
         converter = litert_torch
         for bucket in request.buckets:

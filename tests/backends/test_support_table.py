@@ -45,10 +45,8 @@ CLOSED = {
     ("electra", "feature-extraction", "onnx"): ("w8a8",),
 }
 REFUSED = {  # (family, head, format, scheme): why, as the run says
-    ("mobilebert", head, "tflite", scheme): "are not in the converted model as they were"
-    for head in (*HEADS, "feature-extraction")
-    for scheme in ("w8", "w8a8-dynamic", "w4a8-dynamic")
-} | {(*cell, scheme): "does not answer like the reference" for cell, schemes in CLOSED.items() for scheme in schemes}
+    (*cell, scheme): "does not answer like the reference" for cell, schemes in CLOSED.items() for scheme in schemes
+}
 
 
 @pytest.fixture(scope="session")
