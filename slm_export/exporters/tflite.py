@@ -27,7 +27,13 @@ from slm_export.exporters.common import (
     static_graph,
 )
 from slm_export.exporters.parts import checked_parts
-from slm_export.exporters.tflite_file import float_digests, name_layers, put_floats, share_quantization
+from slm_export.exporters.tflite_file import (
+    dequantize_outputs,
+    float_digests,
+    name_layers,
+    put_floats,
+    share_quantization,
+)
 from slm_export.exporters.tflite_weights import put_half_floats, put_integers
 from slm_export.quantization.compressed import Compressed
 
@@ -107,6 +113,7 @@ def _export_static(compressed: Compressed, request: ExportRequest, out: Path) ->
     if others:
         put_integers(path, path, others, layers, float_activations=False)
     share_quantization(path)
+    dequantize_outputs(path)
     artifact = checked_artifact(
         path, compressed, request, format="tflite", root=out, batch=request.batch, scheme=compressed.plan.scheme
     )

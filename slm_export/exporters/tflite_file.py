@@ -86,6 +86,48 @@ def rename_signature_tensors(path: Path, names: Mapping[str, str]) -> None:
     _write(model, path)
 
 
+def dequantize_outputs(path: Path) -> None:
+    """Put a DEQUANTIZE behind each int8 output: the converter carries integers through slices and reshapes to the very
+    end, as of the two logits of question-answering. Nothing is written if there are none."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, changed = reader.load(path), {}
+    for number, graph in enumerate(model.subgraphs):
+        graph.outputs = list(graph.outputs)
+        for place, index in enumerate(graph.outputs):
+            tensor = graph.tensors[index]
+            if tensor.type != schema.TensorType.INT8:
+                continue
+            made = schema.TensorT()
+            made.name, made.shape, made.shapeSignature = f"float;{tensor.name}", tensor.shape, tensor.shapeSignature
+            made.type, made.buffer = schema.TensorType.FLOAT32, 0
+            operator = schema.OperatorT()
+            operator.opcodeIndex = _opcode(model, schema.BuiltinOperator.DEQUANTIZE, version=2)
+            operator.inputs, operator.outputs = [index], [len(graph.tensors)]
+            graph.tensors.append(made)
+            graph.operators.append(operator)
+            graph.outputs[place] = changed[number, index] = len(graph.tensors) - 1
+    for signature in model.signatureDefs:
+        for entry in signature.outputs:
+            entry.tensorIndex = changed.get((signature.subgraphIndex, entry.tensorIndex), entry.tensorIndex)
+    if changed:
+        _write(model, path)
+
+
+def _opcode(model: Any, builtin: int, *, version: int) -> int:
+    """Its index in the model's table, which gets it if need be."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    for index, code in enumerate(model.operatorCodes):
+        if code.builtinCode == builtin and code.version >= version:
+            return index
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = builtin
+    code.version = version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
 def _content(model: Any, tensor: Any) -> str:
     data = model.buffers[tensor.buffer].data
     shape = tensor.shape if tensor.shape is not None else []

@@ -15,6 +15,7 @@ from slm_export.quantplan import QuantPlan
 from slm_export.records import from_json, read_json
 from tests import support
 from tests.conftest import EXAMPLE, FILES, Cli
+from tests.tiny import make_tiny_model, write_rows
 
 pytestmark = pytest.mark.usefixtures("warm")  # processes are the other files' subject
 
@@ -92,6 +93,18 @@ def test_int16_activations_answer_nearly_like_floats(tmp_path):
     assert not artifact["plan"]["kept_float"] and report["numbers"]["cosine_mean"] > 0.9999
     operators = {n.op_type for n in onnx.load(bundle / "onnx/model.onnx").graph.node}
     assert "MatMulNBits" not in operators, "standard operators only"
+
+
+def test_outputs_are_floats_where_integers_reach_the_end(cli):
+    """Behind the last Linear there are slices only, which LiteRT's converter carries out in integers."""
+    make_tiny_model(cli.folder / "model", task="question-answering", seed=0)
+    write_rows(cli.folder / "calibration.jsonl", "question-answering", seed=10, rows=60)
+    write_rows(cli.folder / "eval.jsonl", "question-answering", seed=11, rows=120)
+    data = ("--calibration", "calibration.jsonl", "--eval", "eval.jsonl")
+    cli.ok("model", *STATIC, *data, "--max-length", 24, "--format", "tflite")
+    path = cli.folder / BUNDLE.format("model") / FILES["tflite"]
+    outputs = {output.name: output.dtype for output in readers.get(path).read(path).outputs}
+    assert outputs == {"start_logits": "float32", "end_logits": "float32"}
 
 
 @pytest.mark.parametrize("format", FORMATS)
