@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 # XNNPACK's passes (ExecuTorch 1.5.1) that change nothing where no operator's name has one of these in it.
@@ -38,12 +39,14 @@ def lower(programs: Mapping[str, Any], *, custom_operators: bool = False, told: 
     # XNNPACK's preprocessing exports four models that upsample images, to look for them in every partition.
     bilinear_2d._get_bilinear_2d_graphs = dict
     xnnpack_preprocess.XNNPACKPassManager = _sparing(XNNPACKPassManager)
-    edge = to_edge_transform_and_lower(
-        {name: _without_tanh_gelu(program) for name, program in programs.items()},
-        partitioner={name: [XnnpackPartitioner()] for name in programs},
-        compile_config=EdgeCompileConfig(_check_ir_validity=not custom_operators),
-        constant_methods=dict(told or {}),
-    )
+    programs = {name: _without_tanh_gelu(program) for name, program in programs.items()}
+    with _decomposing_if_needed():
+        edge = to_edge_transform_and_lower(
+            programs,
+            partitioner={name: [XnnpackPartitioner()] for name in programs},
+            compile_config=EdgeCompileConfig(_check_ir_validity=not custom_operators),
+            constant_methods=dict(told or {}),
+        )
     return edge.to_executorch(
         ExecutorchBackendConfig(do_quant_fusion_and_const_prop=True, extract_delegate_segments=True)
     )
@@ -64,6 +67,28 @@ def _without_tanh_gelu(program: Any) -> Any:
         return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
     return program.run_decompositions({gelu: written_out})
+
+
+@contextmanager
+def _decomposing_if_needed() -> Iterator[None]:
+    """exir decomposes a program three times, tracing it anew: without a table, which the next one does as well; with
+    one; and again, which finds nothing but sizes, and leaves them."""
+    import torch
+
+    whole = torch.export.ExportedProgram.run_decompositions
+
+    def needed(program: Any, table: Any = None, **more: Any) -> Any:
+        if table is not None:
+            found = {n.target for n in program.graph.nodes if n.op == "call_function" and n.target in table}
+            if found <= {torch.ops.aten.sym_size.int}:
+                return program
+        return whole(program, table, **more)
+
+    torch.export.ExportedProgram.run_decompositions = needed
+    try:
+        yield
+    finally:
+        torch.export.ExportedProgram.run_decompositions = whole
 
 
 def _sparing(manager: type) -> type:
