@@ -99,6 +99,14 @@ def source(node: Any) -> Any:
     return node
 
 
+def masking(module: Any) -> dict[str, str]:
+    """The names of nodes that replace values of a point, with the point's name."""
+    named = {node: name for name, node in points(module).items()}
+    filling = (n for n in module.graph.nodes if _operator(n) in ("masked_fill", "where"))
+    changed = ((node, source(given)) for node in filling for given in node.all_input_nodes)
+    return {node.name: named[point] for node, point in changed if point in named}
+
+
 def layers(module: Any, names: Collection[str]) -> dict[Any, str]:
     """The nodes of Linears and lookups, with the layer's name; one that is shared has several. Only of layers in
     `names`."""

@@ -16,7 +16,7 @@ from typing import Any
 from slm_export.errors import ExportError
 from slm_export.metrics import IMPOSSIBLE
 from slm_export.outputs import Tokens, all_rows
-from slm_export.quantization.points import arguments, layers, points, source
+from slm_export.quantization.points import arguments, layers, masking, points, source
 from slm_export.quantization.schemes import most_harmed
 from slm_export.quantplan import QuantPlan, StaticRange
 from slm_export.records import record
@@ -190,9 +190,11 @@ def _depending(module: Any, names: Mapping[str, str], sample: Tokens) -> list[st
 
 
 def _masked(module: Any, names: Mapping[str, str], sample: Tokens, pad_id: int) -> set[str]:
-    """The points where padding shows as a huge negative number. Activations may be huge too, with and without it."""
+    """The points where padding shows as a huge negative number, there or where it is put in next: LiteRT's converter
+    puts it into their integers. Activations may be huge too, with and without it."""
     import torch
 
+    names = dict(names) | masking(module)
     ids = torch.tensor([[*sample.input_ids, pad_id]])
     padded, whole = _Extremes(set(names.values())), _Extremes(set(names.values()))
     _run(module, names, padded, ids, (torch.arange(ids.shape[1]) < len(sample.input_ids)).long()[None])

@@ -121,6 +121,24 @@ def test_ranges_are_those_of_the_texts_without_mask_and_constants(block):
     assert all(harm >= 0 for harm in found.harm.values()) and found.harm["add"] > 0
 
 
+def test_what_a_mask_is_filled_into_next_is_left_float():
+    """LiteRT's converter would fill the mask into its integers, where it is no lower than the lowest score."""
+
+    class Filled(Block):
+        def forward(self, input_ids, attention_mask):
+            x = self.up(self.table(input_ids))
+            scores = (x @ x.transpose(1, 2)).reshape(-1, 1, x.shape[1], x.shape[1]) / 4
+            kept = attention_mask.bool()[:, None, None, :]
+            probabilities = scores.masked_fill(~kept, torch.finfo(torch.float32).min).softmax(-1).masked_fill(~kept, 0)
+            return {"logits": self.head(self.down((probabilities @ x[:, None]).squeeze(1)).mean(1))}
+
+    torch.manual_seed(0)
+    graph = traced(Filled().eval().requires_grad_(False))
+    found = ranges.find(graph, Task, [ids((3, 9, 4)), ids((7, 7, 30, 2))], bits=8, pad_id=0, progress=lambda *_: None)
+    assert found.masked == ("div",), "not the product before it, nor the softmax, into which zeros are filled"
+    assert {"matmul", "softmax"} <= set(found.found)
+
+
 def test_the_simulated_model_rounds_what_the_plan_says(block):
     plan = settle(traced(block), plan_of(block), harmless(points.points(traced(block))), 0.0)
     tensors = {n: quantize(block.get_submodule(n).weight) for n in plan.layers}
