@@ -30,7 +30,7 @@ from slm_export.quantization.search import Candidate, Trial, candidates, estimat
 from slm_export.quantization.sensitivity import activation_harm, weight_harm
 from slm_export.quantization.simulated import simulated
 from slm_export.quantization.trials import TrialStore, key_of
-from slm_export.quantization.tuning import tune
+from slm_export.quantization.tuning import lessons, tune
 from slm_export.quantplan import QuantPlan
 from slm_export.records import record
 from slm_export.sources import Reference
@@ -218,7 +218,7 @@ class Compressing:
             self.reference.module,
             rounded,
             self.task,
-            self.samples.taught,
+            lessons(self.samples.taught) if self.reference.task in tasks.CAUSAL else self.samples.taught,
             size=1 if self.reference.task in tasks.CAUSAL else STEP,  # one text's logits are as many as memory bears
             progress=partial(self.progress, "tuning scales and norms by distillation"),
         )

@@ -11,7 +11,7 @@ from slm_export.outputs import Tokens, all_rows
 from slm_export.quantization import schemes
 from slm_export.quantization.compressed import Compressed, find_layers, with_weights
 from slm_export.quantization.rounding import round_weights
-from slm_export.quantization.tuning import tune
+from slm_export.quantization.tuning import LESSONS, lessons, tune
 from slm_export.quantization.weights import on_grid
 from tests.tiny import make_tiny_model
 
@@ -57,3 +57,10 @@ def test_the_tuned_model_is_nearer_to_the_reference_with_the_same_integers(model
 
     assert harm(tuned) < harm(rounded)
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters()), "the reference is left alone"
+
+
+def test_lessons_of_a_causal_model_are_counted_in_tokens():
+    short, long = Tokens(input_ids=(1,) * 100), Tokens(input_ids=(1,) * (LESSONS + 1))
+    assert lessons([short] * 3) == [short] * 3
+    assert len(lessons([short] * LESSONS)) == LESSONS // 100
+    assert lessons([long, short]) == [long], "one at least"
