@@ -46,7 +46,7 @@ class LayerPlan:
 class QuantPlan:
     """`ranges` are those of activations, by point of the graph (quantization/points.py), of static schemes alone;
     `kept_float` the points that got none, with the harm that quantizing them alone does to the answers; `masked` those
-    that hold the mask of padding, which no range could tell from the rest."""
+    that hold the mask of padding, which no range could tell from the rest, or that it is put into next."""
 
     scheme: str
     layers: dict[str, LayerPlan]

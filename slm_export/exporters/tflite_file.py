@@ -99,8 +99,8 @@ def dequantize_outputs(path: Path) -> None:
             if tensor.type != schema.TensorType.INT8:
                 continue
             made = schema.TensorT()
-            made.name, made.shape, made.shapeSignature = f"float;{tensor.name}", tensor.shape, tensor.shapeSignature
-            made.type, made.buffer = schema.TensorType.FLOAT32, 0
+            made.name, made.type, made.buffer = f"float {reader.text(tensor.name)}", schema.TensorType.FLOAT32, 0
+            made.shape, made.shapeSignature = tensor.shape, tensor.shapeSignature
             operator = schema.OperatorT()
             operator.opcodeIndex = _opcode(model, schema.BuiltinOperator.DEQUANTIZE, version=2)
             operator.inputs, operator.outputs = [index], [len(graph.tensors)]

@@ -49,7 +49,7 @@ def find(
     pad_id: int,
     progress: Callable[[int, int], None],
 ) -> Ranges:
-    """Of a traced graph. Left out: what does not depend on the text, and what holds the mask."""
+    """Of a traced graph. Left out: what does not depend on the text, and what holds the mask or is to hold it next."""
     watched = points(module)
     names = {node.name: name for name, node in watched.items()}
     longest = max(tokens, key=lambda t: len(t.input_ids))

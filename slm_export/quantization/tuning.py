@@ -22,7 +22,7 @@ from slm_export.tasks.encoder import feed
 
 LEARNING_RATE = 5e-4  # of relative changes; 2e-4 and 7e-4 came out alike on MiniLM, 2e-3 did harm
 PASSES = 2
-LESSONS = 40_000  # tokens of texts that each token of teaches: 150 steps of 512 were enough for SmolLM2-135M
+LESSONS = 40_000  # tokens, of a model that learns from each: two passes are about 150 steps of 512, enough for SmolLM2
 
 
 def tune(

@@ -145,7 +145,7 @@ def _static(plan: QuantPlan) -> Iterator[str]:
     yield f"- static ranges: {len(plan.ranges)} tensors"
     yield f"- kept float, with the harm that a range would do alone: {named or 'none'}"
     if plan.masked:
-        yield f"- kept float, because the mask of padding is in them: {_quoted(plan.masked)}"
+        yield f"- kept float, because the mask of padding is in them or put into them next: {_quoted(plan.masked)}"
     dynamic = [n for n, p in plan.layers.items() if p.bits <= 8 and p.activations not in ("float", "static")]
     yield f"- Linears that find their ranges at run time: {_quoted(dynamic) or 'none'}"
 

@@ -43,27 +43,24 @@ def test_a_family_answers_like_its_reference(family, formats, cli):
 
 
 @pytest.mark.parametrize(
-    ("family", "scheme", "batch"), [("albert", "w4a8-dynamic", 1), ("mobilebert", "w8a8-dynamic", 2)]
+    ("family", "scheme", "batch", "formats"),
+    [
+        ("albert", "w4a8-dynamic", 1, ["tflite"]),
+        ("mobilebert", "w8a8-dynamic", 2, ["tflite"]),
+        pytest.param("mobilebert", "w8a8-dynamic", 2, FORMATS, marks=pytest.mark.heavy),
+    ],
 )
-def test_what_litert_would_fold_into_other_weights_stays_apart(family, scheme, batch, cli):
+def test_what_litert_would_fold_into_other_weights_stays_apart(family, scheme, batch, formats, cli):
     """ALBERT's embeddings are two Linears in a row, MobileBERT's NoNorm is a product."""
     make_tiny_model(cli.folder / "model", family=family, seed=0)
     write_csv(cli.folder / "calibration.csv", seed=10, rows=60)
     write_csv(cli.folder / "eval.csv", seed=11, rows=120)
-    data = [
-        "--calibration",
-        "calibration.csv",
-        "--eval",
-        "eval.csv",
-        "--max-length",
-        24,
-        "-o",
-        "dist",
-        "--batch",
-        batch,
-    ]
-    cli.ok("model", "--target", "linux-x86_64", *data, "--scheme", scheme, "--format", "tflite")
-    (report,) = read_json(cli.folder / "dist/model-linux-x86_64/parity.json")["reports"]
+    data = ["--calibration", "calibration.csv", "--eval", "eval.csv", "--max-length", 24, "-o", "dist"]
+    named = [part for format in formats for part in ("--format", format)]
+    cli.ok("model", "--target", "linux-x86_64", *data, "--scheme", scheme, "--batch", batch, *named)
+    reports = read_json(cli.folder / "dist/model-linux-x86_64/parity.json")["reports"]
+    assert [(r["format"], r["verdict"]) for r in reports] == [(format, "pass") for format in formats]
+    (report,) = (r for r in reports if r["format"] == "tflite")
     assert report["numbers"]["lowering_max_abs_error"] <= 5e-6 and report["answers"]["accuracy_reference"] >= 0.9
 
 
