@@ -36,6 +36,16 @@ def max_abs_error(reference: Array, got: Array) -> float:
     return float(np.abs(a - b).max()) if finite.all() else math.inf
 
 
+def max_error_of_values(reference: Array, got: Array) -> float:
+    """max_abs_error up to a largest reference value of 100; beyond it, per hundredth of that value.
+
+    Of answers that may be of any size: float32 keeps 24 bits of a number, so one of 1000 has steps of 6e-5.
+    """
+    error = max_abs_error(reference, got)
+    largest = float(np.abs(reference).max()) if math.isfinite(error) else 0.0
+    return error / max(1.0, largest / 100)
+
+
 def cosine(reference: Array, got: Array) -> npt.NDArray[np.float64]:
     """Cosine of each sample [samples], computed in float64; two zero samples give 1, one zero sample 0."""
     a, b, finite = _pair(reference, got)

@@ -66,13 +66,16 @@ TASKS = {
 
 # Every value a parity report holds. A profile's limits row may bound each of them; the sign says on which side.
 METRICS = {
-    "max_abs_error": ("<=", "largest absolute difference of an output to the reference's"),
+    "max_abs_error": (
+        "<=",
+        "largest difference of an output to the reference's (of values beyond 100: per hundredth)",
+    ),
     "cosine_mean": (">=", "mean over samples of the cosine between an output and the reference's"),
     "cosine_min": (">=", "smallest such cosine"),
     "probe_cosine_min": (">=", "smallest such cosine over one token, a typical text, the maximum length, and a batch"),
     "snr_db": (">=", "the reference's energy over the difference's, decibels"),
     "kl_mean": ("<=", "mean KL divergence of the artifact's answer distribution from the reference's, nats"),
-    "lowering_max_abs_error": ("<=", "largest difference of the weight-only twin to the compressed eager model"),
+    "lowering_max_abs_error": ("<=", "largest such difference of the weight-only twin to the compressed eager model"),
     "eager_cosine_gap": ("<=", "how far cosine_mean lies below the compressed eager model's own"),
     "flip_rate": ("<=", "share of answers (labels, tags, spans, masks, generated tokens) that are not the reference's"),
     "kl_p99": ("<=", "the KL divergence that 99 % of a text's positions stay below, nats"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -177,14 +178,20 @@ def _dimension(request: ExportRequest, size: int | str, meaning: str) -> int | s
 
 
 def require_halved(files: Sequence[FileFacts], compressed: Compressed) -> None:
-    """Raises ExportError unless every layer that the plan halves is stored as float16: a file that holds some of them
-    as float32 reads back as fp16 all the same.
+    """Raises ExportError unless every layer that the plan halves is stored as float16, whole or as several matrices of
+    its inputs (a converter may take fused projections apart): a file that holds some of them as float32 reads back as
+    fp16 all the same.
     """
     named = {n: compressed.module.get_submodule(n) for n, p in compressed.plan.layers.items() if p.bits == 16}
     weights = {id(layer.weight): _shape(layer) for layer in named.values()}  # a tied one is stored once
     halved = Counter(tuple(sorted(t.shape)) for file in files for t in file.tensors if t.dtype == "float16")
-    missing = Counter(weights.values()) - halved
-    if missing:
+    missing = Counter(tuple(sorted(shape)) for shape in weights.values()) - halved
+    over = halved - Counter(tuple(sorted(shape)) for shape in weights.values())
+    parted = Counter[int]()  # outputs that are missing, by the number of inputs
+    for outputs, inputs in weights.values():
+        if missing[tuple(sorted((outputs, inputs)))]:
+            parted[inputs] += outputs
+    if any(_outputs(over, inputs) < outputs for inputs, outputs in parted.items()):
         shape, count = next(iter(missing.items()))
         raise ExportError(
             f"{missing.total()} weights that the plan halves are not float16 in the file",
@@ -193,10 +200,17 @@ def require_halved(files: Sequence[FileFacts], compressed: Compressed) -> None:
         )
 
 
-def _shape(layer: Any) -> tuple[int, ...]:
-    """Of its weight, smallest first; read off the layer, because an exporter may have given the weight up."""
+def _shape(layer: Any) -> tuple[int, int]:
+    """Of its weight; read off the layer, because an exporter may have given the weight up."""
     sizes = ("out_features", "in_features") if hasattr(layer, "in_features") else ("num_embeddings", "embedding_dim")
-    return tuple(sorted(getattr(layer, s) for s in sizes))
+    outputs, inputs = (getattr(layer, s) for s in sizes)
+    return outputs, inputs
+
+
+def _outputs(shapes: Counter[tuple[int, ...]], inputs: int) -> int:
+    """Of all matrices with so many inputs, on either side, together."""
+    matrices = [(shape, count) for shape, count in shapes.items() if len(shape) == 2 and inputs in shape]
+    return sum(count * math.prod(shape) // inputs for shape, count in matrices)
 
 
 def _digest(ints: Any, scales: Any) -> str:

@@ -37,11 +37,14 @@ def _keep_layer_norms_apart(graph: Any) -> None:
 
 
 def _store_as_half(graph: Any, weights: Iterable[npt.NDArray[np.float32]]) -> None:
-    """Store these weights, found by content as they are or transposed, as float16."""
-    wanted = {_digest(w) for weight in weights for w in (weight, weight.T)}
+    """Store these weights [outputs, inputs] as float16: initializers all of whose rows, or columns, are rows of theirs.
+    onnxruntime-genai's builder takes fused projections apart, so that none may be there as a whole."""
+    wanted = {_digest(row) for weight in weights for row in weight}
     for value in list(graph.initializers.values()) if wanted else ():
-        if value.dtype == ir.DataType.FLOAT and _digest(value.const_value.numpy()) in wanted:
-            _halve(graph, value)
+        if value.dtype == ir.DataType.FLOAT and len(value.shape) == 2:
+            stored = value.const_value.numpy()
+            if any(all(_digest(row) in wanted for row in rows) for rows in (stored, stored.T)):
+                _halve(graph, value)
 
 
 def _store_group_scales_as_half(graph: Any) -> None:
@@ -74,8 +77,8 @@ def _halve(graph: Any, value: Any) -> None:
     graph.insert_before(graph[0], cast)
 
 
-def _digest(weight: npt.NDArray[np.float32]) -> str:
-    return hashlib.sha256(str(weight.shape).encode() + np.ascontiguousarray(weight).tobytes()).hexdigest()
+def _digest(row: npt.NDArray[np.float32]) -> bytes:
+    return hashlib.blake2b(row.tobytes(), digest_size=16).digest()
 
 
 def _strip(model: Any) -> None:

@@ -15,6 +15,7 @@ from slm_export.artifact import Part, TensorSpec
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters.causal import Attend, CacheShape, attend_with, cache_shape, near
 from slm_export.exporters.common import ExportRequest
+from slm_export.exporters.tflite_folding import held_apart
 
 PREFILL = (16, 128)
 ATTENTION = "slm_export_tflite"  # our name for it in transformers' registries
@@ -65,7 +66,7 @@ def convert(module: Any, request: ExportRequest, path: Path) -> None:
     import litert_torch
 
     cache = _Cache()
-    attend_with(module, ATTENTION, _attend(cache))
+    attend_with(module, ATTENTION, _attend(cache, rotated=_rotates(module.config)))
     config, held = module.config, room(request.max_length)
     reading, writing = _graph(module, cache, logits=False), _graph(module, cache, logits=True)
     converter = litert_torch
@@ -145,14 +146,21 @@ class _Cache:
         return int(self.tensors[0].shape[2])
 
 
-def _attend(cache: _Cache) -> Attend:
-    """In plain products, the heads that share a key and a value as more rows of one product."""
+def _rotates(config: Any) -> bool:
+    """Whether positions turn the queries of every layer."""
+    return bool(getattr(config, "rope_parameters", None)) and all(getattr(config, "no_rope_layers", None) or [True])
+
+
+def _attend(cache: _Cache, *, rotated: bool) -> Attend:
+    """In plain products, the heads that share a key and a value as more rows of one product. What scales a query that
+    is not `rotated` would be folded into the Linear that makes it."""
     import torch
     from litert_torch.generative.custom_ops.bmm_4d import bmm_4d  # of the second, the last dimension is summed over
 
     def attend(query: Any, key: Any, value: Any, *, scaling: float, window: int | None, softcap: float | None) -> Any:
         heads, read, width = query.shape[1:]
         kept, held = key.shape[1:3]
+        query = query if rotated else held_apart(query)
         together = (query * scaling).reshape(1, kept, heads // kept * read, width)
         scores = bmm_4d(together, key)
         if softcap is not None:

@@ -26,6 +26,11 @@ def prevent_folding(graph: Any, inputs: Mapping[str, Any]) -> None:
                 setattr(module, name, _bounded(child))
 
 
+def held_apart(x: Any) -> Any:
+    """The same, of another operator: a maximum with the lowest float."""
+    return x.clamp(min=LOWEST)
+
+
 def _followed(graph: Any, inputs: Mapping[str, Any]) -> set[Any]:
     """Linears whose output is an argument beside a parameter."""
     import torch
@@ -58,6 +63,6 @@ def _bounded(linear: Any) -> Any:
             self.linear = linear
 
         def forward(self, x: Any) -> Any:
-            return self.linear(x).clamp(min=LOWEST)
+            return held_apart(self.linear(x))
 
     return Bounded()

@@ -73,7 +73,7 @@ def check(
         numbers = _numbers(truth, artifact.outputs, (twin or artifact).outputs)
         measured = _measure(truth, artifact.outputs)
         pairs = _probe_pairs(truth.reference, artifact.outputs)
-        probes = {name: metrics.max_abs_error(all_rows(a), all_rows(b)) for name, (a, b) in pairs.items()}
+        probes = {name: _error(truth.task)(all_rows(a), all_rows(b)) for name, (a, b) in pairs.items()}
         findings = list(judge({**numbers, **measured.answers}, _measurable(limits.bounds, truth)))
     findings += [_refused(r) for r in older if not r.loads]
     return ParityReport(
@@ -152,7 +152,7 @@ def _numbers(truth: Truth, got: Outputs, float_run: Outputs | None) -> dict[str,
     cosine = metrics.cosine(reference, rows)
     filled = [all_rows(m, fill=metrics.IMPOSSIBLE) for m in (truth.reference.evaluation, got.evaluation)]
     values = {
-        "max_abs_error": max(metrics.max_abs_error(*pair) for pair in [(reference, rows), *probes]),
+        "max_abs_error": max(_error(truth.task)(*pair) for pair in [(reference, rows), *probes]),
         "cosine_mean": float(cosine.mean()),
         "cosine_min": float(cosine.min()),
         "probe_cosine_min": min(float(metrics.cosine(*pair).min()) for pair in probes),
@@ -161,15 +161,20 @@ def _numbers(truth: Truth, got: Outputs, float_run: Outputs | None) -> dict[str,
         "eager_cosine_gap": float(eager.mean() - here.mean()),
     }
     if float_run is not None:
-        values["lowering_max_abs_error"] = _lowering_error(truth.weights_only, float_run, truth.lowering_rows)
+        values["lowering_max_abs_error"] = _lowering_error(truth, float_run)
     return values
 
 
-def _lowering_error(expected: Outputs, got: Outputs, rows: Sequence[int]) -> float:
+def _error(task: str) -> Callable[[metrics.Array, metrics.Array], float]:
+    return metrics.max_error_of_values if task in tasks.VALUES else metrics.max_abs_error
+
+
+def _lowering_error(truth: Truth, got: Outputs) -> float:
     """Over evaluation rows and probes; a twin is run on the lowering rows only, an artifact on all rows."""
+    expected, rows = truth.weights_only, truth.lowering_rows
     evaluation = got.evaluation if len(got.evaluation) == len(rows) else _picked(got.evaluation, rows)
     pairs = [(expected.evaluation, evaluation), *_probe_pairs(expected, got).values()]
-    return max(metrics.max_abs_error(all_rows(a), all_rows(b)) for a, b in pairs)
+    return max(_error(truth.task)(all_rows(a), all_rows(b)) for a, b in pairs)
 
 
 def _probe_pairs(expected: Outputs, got: Outputs) -> dict[str, tuple[Matrices, Matrices]]:

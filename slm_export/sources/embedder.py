@@ -16,6 +16,7 @@ _ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "gelu": torch.nn.G
 class Embedder(torch.nn.Module):
     """forward(input_ids, attention_mask, ...) -> {"sentence_embedding": float32 [batch, width]}.
 
+    `inputs_embeds` float32 [batch, sequence, width of the table] may stand for the ids, as in transformers' encoders.
     `token_mask` [batch, sequence], 1 or 0, is what pooling goes by; without it `attention_mask` is.
     """
 
@@ -27,20 +28,26 @@ class Embedder(torch.nn.Module):
         self.dense = torch.nn.ModuleList(_layer(layer, path) for layer in head.dense)
         self.activations = torch.nn.ModuleList(_ACTIVATIONS[layer.activation]() for layer in head.dense)
 
+    @property
+    def base_model(self) -> Any:
+        return self.encoder.base_model
+
     def get_input_embeddings(self) -> Any:
         return self.encoder.get_input_embeddings()
 
     def forward(
         self,
-        input_ids: Any,
-        attention_mask: Any,
+        input_ids: Any = None,
+        attention_mask: Any = None,
         token_type_ids: Any = None,
         position_ids: Any = None,
         token_mask: Any = None,
+        inputs_embeds: Any = None,
     ) -> dict[str, Any]:
-        extra = {"token_type_ids": token_type_ids, "position_ids": position_ids}
-        given = {name: value for name, value in extra.items() if value is not None}
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **given).last_hidden_state
+        inputs = {"input_ids": input_ids, "inputs_embeds": inputs_embeds}
+        inputs |= {"token_type_ids": token_type_ids, "position_ids": position_ids}
+        given = {name: value for name, value in inputs.items() if value is not None}
+        hidden = self.encoder(attention_mask=attention_mask, **given).last_hidden_state
         # Unsqueezed while int64: XNNPACK takes no float reshape with two dimensions that vary.
         mask = (attention_mask if token_mask is None else token_mask)[:, :, None].to(hidden.dtype)
         x = pool(hidden, mask, self.pooling)

@@ -13,6 +13,7 @@ from slm_export.sources import adapters, gguf
 from slm_export.sources.huggingface import SourceInfo
 from slm_export.sources.plain_model import PlainModel
 from slm_export.sources.sentence_transformers import EmbeddingHead
+from slm_export.tasks import mobilebert
 
 
 @record
@@ -83,6 +84,8 @@ def _load_huggingface(info: SourceInfo) -> tuple[Any, Any]:
         module = _embedder(info, info.embedding, module)
     elif info.task in tasks.CAUSAL:
         _make_linear(module)
+    elif info.task == "fill-mask" and module.config.model_type == "mobilebert":
+        mobilebert.split_head(module)
     elif info.task == "feature-extraction/hidden-states":
         module.pooler = None  # makes nothing of the hidden states
     return module, tokenizer

@@ -68,6 +68,8 @@ HEADS = {  # the end of an architecture's name -> task
     "MTModel": "text2text-generation",
     "Model": "feature-extraction",
 }
+# Whose answers are numbers of any size, not logits.
+VALUES = frozenset({"text-classification/regression", "feature-extraction", "feature-extraction/hidden-states"})
 LABELLED = ("text-classification", "text-classification/multi-label", "token-classification")
 
 

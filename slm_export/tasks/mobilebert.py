@@ -1,4 +1,4 @@
-"""MobileBERT's trigram embeddings, in a form that exporters take for every length."""
+"""MobileBERT's trigram embeddings and its masked-LM head, in forms that exporters take."""
 
 from __future__ import annotations
 
@@ -33,3 +33,29 @@ def swap_embeddings(module: Any) -> Any:
     table = base.embeddings.word_embeddings
     base.embeddings = TrigramEmbeddings(base.embeddings)
     return table
+
+
+def split_head(module: Any) -> None:
+    """Write the head of a masked LM, in place, as the sum of two Linears: one tied to the token table, and one for what
+    hidden states have beyond its width. transformers joins their weights at every call, so that neither is a layer that
+    could hold integers.
+    """
+    import torch
+
+    class SplitHead(torch.nn.Module):
+        def __init__(self, head: Any) -> None:
+            super().__init__()
+            self.transform, self.decoder = head.transform, head.decoder
+            self.width = head.decoder.in_features
+            beyond, tokens = head.dense.weight.shape
+            self.rest = torch.nn.Linear(beyond, tokens, bias=False) if beyond else None
+            if self.rest is not None:
+                self.rest.weight = torch.nn.Parameter(head.dense.weight.detach().T.contiguous())
+
+        def forward(self, hidden: Any) -> Any:
+            x = self.transform(hidden)
+            if self.rest is None:
+                return self.decoder(x)
+            return self.decoder(x[..., : self.width]) + self.rest(x[..., self.width :])
+
+    module.cls.predictions = SplitHead(module.cls.predictions)
