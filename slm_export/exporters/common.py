@@ -183,15 +183,19 @@ def require_halved(files: Sequence[FileFacts], compressed: Compressed) -> None:
     fp16 all the same.
     """
     named = {n: compressed.module.get_submodule(n) for n, p in compressed.plan.layers.items() if p.bits == 16}
-    weights = {id(layer.weight): _shape(layer) for layer in named.values()}  # a tied one is stored once
+    weights = list({id(layer.weight): _shape(layer) for layer in named.values()}.values())  # a tied one is stored once
     halved = Counter(tuple(sorted(t.shape)) for file in files for t in file.tensors if t.dtype == "float16")
-    missing = Counter(tuple(sorted(shape)) for shape in weights.values()) - halved
-    over = halved - Counter(tuple(sorted(shape)) for shape in weights.values())
-    parted = Counter[int]()  # outputs that are missing, by the number of inputs
-    for outputs, inputs in weights.values():
-        if missing[tuple(sorted((outputs, inputs)))]:
-            parted[inputs] += outputs
-    if any(_outputs(over, inputs) < outputs for inputs, outputs in parted.items()):
+    expected = Counter(tuple(sorted(shape)) for shape in weights)
+    parts = _outputs(halved - expected)
+    missing: Counter[tuple[int, ...]] = Counter()
+    for shape, count in (expected - halved).items():
+        ways = [(outputs, inputs) for outputs, inputs in weights if tuple(sorted((outputs, inputs))) == shape]
+        inputs = next((inputs for outputs, inputs in ways if parts[inputs] >= count * outputs), None)
+        if inputs is None:
+            missing[shape] = count
+        else:
+            parts[inputs] -= count * math.prod(shape) // inputs
+    if missing:
         shape, count = next(iter(missing.items()))
         raise ExportError(
             f"{missing.total()} weights that the plan halves are not float16 in the file",
@@ -207,10 +211,13 @@ def _shape(layer: Any) -> tuple[int, int]:
     return outputs, inputs
 
 
-def _outputs(shapes: Counter[tuple[int, ...]], inputs: int) -> int:
-    """Of all matrices with so many inputs, on either side, together."""
-    matrices = [(shape, count) for shape, count in shapes.items() if len(shape) == 2 and inputs in shape]
-    return sum(count * math.prod(shape) // inputs for shape, count in matrices)
+def _outputs(shapes: Counter[tuple[int, ...]]) -> Counter[int]:
+    """Of all matrices with a number of inputs, on either side, together."""
+    found: Counter[int] = Counter()
+    for shape, count in shapes.items():
+        for inputs in set(shape) if len(shape) == 2 else ():
+            found[inputs] += count * math.prod(shape) // inputs
+    return found
 
 
 def _digest(ints: Any, scales: Any) -> str:

@@ -28,10 +28,10 @@ def run(made):
     return Run(runtime=RuntimeCheck(package="p", version="1", executor="host", loads=True), outputs=made)
 
 
-def truth():
-    good = outputs()
+def truth(task="text-classification", good=None):
+    good = good or outputs()
     return Truth(
-        task="text-classification",
+        task=task,
         labels=tuple("abcd"),
         targets=None,
         slices=ROWS * (None,),
@@ -136,3 +136,17 @@ def test_a_bound_that_the_tested_version_keeps_holds_for_the_older_one_as_it_is(
     )
     close = {**report.answers, "flip_rate": 0.29, "cosine_mean": 0.901}
     assert no_worse(limits, dataclasses.replace(report, answers=close)).bounds == limits.bounds
+
+
+@pytest.mark.parametrize(("task", "passes"), [("text-classification/regression", True), ("text-classification", False)])
+def test_float32_may_round_large_values_but_no_logits(task, passes):
+    """8000 is 2^-11 from its neighbour."""
+    values = np.linspace(1000, 8000, ROWS, dtype=np.float32)[:, None]
+    values = values if passes else np.tile(values, LABELS)
+    near = np.nextafter(values, np.float32(np.inf))
+    good, got = (Outputs(evaluation=split(v), probes=split(v[:3]), batched_probes=split(v[:3])) for v in (values, near))
+    limits = targets.load("android-arm64").limits_for(task=task, scheme="fp32", format="onnx")
+    told = truth(task, good)
+    report = check(format="onnx", scheme="fp32", truth=told, artifact=run(got), twin=None, older=(), limits=limits)
+    assert ("max_abs_error" not in {f.metric for f in report.findings}) == passes
+    assert (report.verdict == "pass") == passes

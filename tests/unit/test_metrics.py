@@ -40,6 +40,12 @@ def test_known_values():
     assert metrics.kl_divergence(np.log([[0.5, 0.5]]), np.log([[0.25, 0.75]])) == pytest.approx([expected])
 
 
+def test_an_error_of_large_values_is_told_per_hundredth_of_the_largest():
+    assert metrics.max_error_of_values(A, A + np.float32(0.25)) == 0.25
+    assert metrics.max_error_of_values(np.array([[-4000.0], [3.0]]), np.array([[-4000.0], [3.5]])) == 0.5 / 40
+    assert metrics.max_error_of_values(A, INF) == metrics.max_error_of_values(NAN, A) == math.inf
+
+
 @pytest.mark.parametrize("bad", [NAN, INF])
 @pytest.mark.parametrize("reversed_", [False, True])
 def test_what_is_not_finite_is_the_worst_value_of_its_sample(bad, reversed_):

@@ -124,8 +124,20 @@ def test_a_small_table_that_a_linear_multiplies_with_is_quantized_with_it():
     assert {n: p.bits for n, p in plan.layers.items()} == {"words": 8, "places": 32, "head": 8}
 
 
-@pytest.mark.parametrize(("dtypes", "left"), [(("float16", "float16"), 0), (("float16", "float32"), 1)])
-def test_a_layer_that_stayed_float32_in_an_fp16_file_is_told(dtypes, left):
+WHOLE, PARTS = ((4, 8), (8, 4)), ((4, 8), (4, 4), (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "dtypes", "left"),
+    [
+        (WHOLE, ("float16", "float16"), 0),
+        (WHOLE, ("float16", "float32"), 1),
+        (PARTS, ("float16", "float16", "float16"), 0),
+        (PARTS, ("float16", "float16", "float32"), 1),
+    ],
+)
+def test_a_layer_that_stayed_float32_in_an_fp16_file_is_told(shapes, dtypes, left):
+    """The second is stored transposed, or taken apart."""
     from types import SimpleNamespace
 
     from slm_export.errors import ExportError
@@ -135,7 +147,7 @@ def test_a_layer_that_stayed_float32_in_an_fp16_file_is_told(dtypes, left):
     module = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Linear(4, 8))
     layers = {name: Layer(kind="linear", shape=tuple(module[int(name)].weight.shape)) for name in "01"}
     compressed = Compressed(module=module, plan=make("fp16", layers), tensors={})
-    stored = [SimpleNamespace(dtype=d, shape=(4, 8)) for d in dtypes]
+    stored = [SimpleNamespace(dtype=d, shape=s) for s, d in zip(shapes, dtypes, strict=True)]
     if left:
         with pytest.raises(ExportError, match="1 weights that the plan halves are not float16"):
             require_halved([SimpleNamespace(tensors=stored)], compressed)
