@@ -9,14 +9,19 @@ from pathlib import Path
 
 def note(run: Path, *, family: str, task: str = "text-classification") -> None:
     """Keep what a run record says of each format, in the folder $SLM_EXPORT_SUPPORT; without it nothing."""
-    folder = os.environ.get("SLM_EXPORT_SUPPORT")
-    if not folder:
-        return
-    record = json.loads(run.read_text(encoding="utf-8"))
-    for made in record["formats"]:
+    for made in json.loads(run.read_text(encoding="utf-8"))["formats"]:
         cell = {"family": family, "task": task, "format": made["format"], "scheme": made["scheme"]}
-        error = made["error"] and _reason(made["error"])
-        (Path(folder) / name(**cell)).write_text(json.dumps({**cell, "failed": error}))
+        _keep(cell, failed=made["error"] and _reason(made["error"]))
+
+
+def note_refused(reason: str, *, family: str, task: str, format: str, scheme: str) -> None:
+    """Keep that a family does not go with a scheme, which was said before any format was tried."""
+    _keep({"family": family, "task": task, "format": format, "scheme": scheme}, failed=None, refused=reason)
+
+
+def _keep(cell: dict[str, str], **said: str | None) -> None:
+    if folder := os.environ.get("SLM_EXPORT_SUPPORT"):
+        (Path(folder) / name(**cell)).write_text(json.dumps({**cell, **said}))
 
 
 def name(family: str, task: str, format: str, scheme: str) -> str:
