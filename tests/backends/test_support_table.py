@@ -25,7 +25,7 @@ from tests.tiny_seq2seq import make_tiny_seq2seq, write_pairs
 pytestmark = pytest.mark.heavy
 PLAIN = ("lstm", "gru")
 NOT_STATIC = {  # why static ranges are refused, before any lowering
-    **dict.fromkeys(PLAIN, "does not know classifiers in plain PyTorch"),
+    **dict.fromkeys(PLAIN, "static ranges are found on the graph of a transformers encoder"),
     "mobilebert": "static ranges do not know this model",
 }
 CELLS = [
