@@ -36,7 +36,11 @@ class Chain:
 
 
 def find_chains(module: Any, runs: Sequence[Run]) -> tuple[Chain, ...]:
-    """Run the model and tell its chains of two blocks or more. Blocks that run twice, as ALBERT's, are in none."""
+    """Run the model and tell its chains of two blocks or more. Blocks that run twice, as ALBERT's, are in none.
+
+    Each of `runs` is one call of the model. Raises ValueError where a block of a chain runs twice in one of them: of two
+    samples that are run one after the other, the first would be lost.
+    """
     chains = _linked(module, runs[0])
     seen = [_calls(module, chains, run) for run in runs]
     return tuple(
@@ -78,6 +82,8 @@ def _calls(module: Any, chains: Sequence[tuple[str, ...]], run: Run) -> tuple[di
     first: dict[str, Any] = {}
 
     def keep(name: str, args: Any, kwargs: Any, out: Any) -> None:
+        if name in calls:
+            raise ValueError(f"{name} ran twice in one run")
         others = {k: WITHOUT_CACHE.get(k, v) for k, v in kwargs.items() if args or k != "hidden_states"}
         calls[name] = Call(args=args[1:], kwargs=others)
         if name in starts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Any
 
 from slm_export import tasks
 from slm_export.calibration.labels import Targets
-from slm_export.distillation import STEP, Distilled
+from slm_export.distillation import STEP, Distilled, parts_of
 from slm_export.generation import Rules
 from slm_export.names import AUTO
 from slm_export.outputs import Inputs, Matrices, Tokens
@@ -203,7 +202,8 @@ class Compressing:
         if not any(p.bits == 4 for p in plan.layers.values()):
             return round_weights(self.module, plan, "rtn")
         module = copy.deepcopy(self.module)
-        runs = [partial(self.task.run, module, part) for part in _parts(self.samples.calibration)]
+        most = 1 if self.reference.task in tasks.GENERATING else BATCH  # which run their samples one by one anyway
+        runs = [partial(self.task.run, module, part) for part in parts_of(self.samples.calibration, most=most)]
         steps = Checkpoints(Path(self.wishes.checkpoints), key_of(self.wishes.key, self.wishes.rounding, plan))
         progress = partial(self.progress, "rounding weights to 4 bits")
         follow = self.reference.task not in tasks.CAUSAL  # whose KL was .144 that way, and .126 the other
@@ -301,10 +301,3 @@ class Compressing:
             decode=known.decode,
         )
         return loss(self.reference.task, self.task.measure(judged).answers, self.wishes.search.max_drop)
-
-
-def _parts(tokens: Sequence[Tokens]) -> list[list[Tokens]]:
-    """Samples of one length, so that each part is one run of the model."""
-    ordered = sorted(tokens, key=lambda t: len(t.input_ids))
-    same = [list(group) for _, group in itertools.groupby(ordered, key=lambda t: len(t.input_ids))]
-    return [group[start : start + BATCH] for group in same for start in range(0, len(group), BATCH)]
