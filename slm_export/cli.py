@@ -87,7 +87,9 @@ EXPORT_OPTIONS: list[Callable[[Any], Any]] = [
         "--int8-share", type=click.FloatRange(0, 1), help="Of 4-bit weights: so many, the most sensitive, get 8 bits."
     ),
     click.option(
-        "--int8-by", type=click.Choice(list(RANKINGS)), help="How it is told which those are.  [default: hessian]"
+        "--int8-by",
+        type=click.Choice(list(RANKINGS)),
+        help="How it is told which those are.  [default: gradient of causal models, else hessian]",
     ),
     click.option(
         "--effort",

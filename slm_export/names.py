@@ -42,6 +42,7 @@ EFFORTS = {  # for 4-bit weights
 
 RANKINGS = {  # of 4-bit layers, by what 8 bits would mend
     "hessian": "the error that 4 bits make in a layer's outputs, for each weight; known from the rounding",
+    "gradient": "what giving the layer 8 bits does to the answers, to first order; one backward pass for all layers",
     "harm": "what giving the layer 8 bits does to the answers, measured: one run of the calibration set a layer",
 }
 

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from slm_export.distillation import LOSSES, Answers, Distilled, Part, distill
+from slm_export.distillation import BY_SAMPLES, Batching, Distilled, Part, Teacher, distill
+from slm_export.distillation.losses import LOSSES, Answers, loss_of
 from slm_export.outputs import Tokens
 from slm_export.pruning.sparse import put_zeros
 from slm_export.tasks.encoder import feed
 
 LEARNING_RATE = 1e-4
-CACHED_BYTES = 300_000_000  # of the reference's answers; what is beyond is computed anew at each pass
 HIDDEN = "hidden of "
 
 
@@ -26,7 +26,7 @@ def heal(
     passes: int,
     masks: Mapping[str, Any],
     hidden: Mapping[str, str],
-    size: int,
+    batching: Batching = BY_SAMPLES,
     progress: Callable[[int, int], None],
 ) -> Distilled:
     """Train the pruned `module`, in place, on the reference's answers to `tokens`; weights that `masks` leave out
@@ -38,10 +38,7 @@ def heal(
     parameters = trainable(module)
     for parameter in parameters:
         parameter.requires_grad_(True)
-    names, kind = tuple(task.OUTPUTS), LOSSES[task.TAUGHT_BY]
-
-    def judge(expected: Answers, got: Answers, temperature: float) -> Any:
-        return sum(kind(expected[n], got[n], temperature) for n in names) / len(names)
+    names, judge = tuple(task.OUTPUTS), loss_of(task.OUTPUTS, task.TAUGHT_BY)
 
     def loss(expected: Answers, got: Answers, temperature: float) -> Any:
         inner = [LOSSES["vectors"](expected[n], got[n], temperature) for n in expected if n.startswith(HIDDEN)]
@@ -51,13 +48,13 @@ def heal(
     try:
         return distill(
             student=lambda part: _answers(module, part, names, same),
-            teacher=_Teacher(lambda part: _answers(reference, part, names, hidden)),
+            teacher=Teacher(lambda part: _answers(reference, part, names, hidden)),
             parameters=parameters,
             samples=tokens,
             loss=loss,
             judge=judge,
             passes=passes,
-            size=size,
+            batching=batching,
             learning_rate=LEARNING_RATE,
             refresh=lambda: put_zeros(module, masks),
             progress=progress,
@@ -97,29 +94,3 @@ def _watched(module: Any, hidden: Mapping[str, str]) -> Iterator[Answers]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-class _Teacher:
-    """The reference's answers, each part computed once as long as there is room to keep them."""
-
-    def __init__(self, answer: Callable[[Part], Answers]) -> None:
-        self._answer = answer
-        self._known: dict[Tokens, Answers] = {}
-        self._bytes = 0
-
-    def __call__(self, part: Part) -> Answers:
-        import torch
-
-        if not all(sample in self._known for sample in part):
-            with torch.no_grad():
-                answers = self._answer(part)
-            self._keep(part, answers)
-            return answers
-        rows = [self._known[sample] for sample in part]
-        return {name: torch.stack([r[name] for r in rows]) for name in rows[0]}
-
-    def _keep(self, part: Part, answers: Answers) -> None:
-        size = sum(a.numel() * a.element_size() for a in answers.values())
-        if self._bytes + size <= CACHED_BYTES:
-            self._bytes += size
-            self._known |= {sample: {n: a[i] for n, a in answers.items()} for i, sample in enumerate(part)}

@@ -38,8 +38,8 @@ class Chain:
 def find_chains(module: Any, runs: Sequence[Run]) -> tuple[Chain, ...]:
     """Run the model and tell its chains of two blocks or more. Blocks that run twice, as ALBERT's, are in none.
 
-    Each of `runs` is one call of the model. Raises ValueError where a block of a chain runs twice in one of them: of two
-    samples that are run one after the other, the first would be lost.
+    Each of `runs` is one call of the model. Raises ValueError where a block of a chain runs twice in one of them: of
+    two samples that are run one after the other, the first would be lost.
     """
     chains = _linked(module, runs[0])
     seen = [_calls(module, chains, run) for run in runs]

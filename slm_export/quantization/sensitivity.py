@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import ModuleType
+from typing import Any
 
+from slm_export.distillation import Batching, parts_of
+from slm_export.distillation.losses import loss_of
 from slm_export.metrics import IMPOSSIBLE
 from slm_export.outputs import Tokens, all_rows
 from slm_export.quantization.compressed import Compressed, quantized_activations, with_weights
 from slm_export.quantization.weights import QuantizedTensor
 from slm_export.quantplan import LayerPlan, QuantPlan
+from slm_export.tasks.encoder import feed
 
 
 def activation_harm(
@@ -58,3 +63,41 @@ def weight_harm(
         harm[name] = (before - after) / tensor.ints.numel()
         progress(done, len(wider))
     return harm
+
+
+def weight_gain(
+    compressed: Compressed,
+    wider: Mapping[str, QuantizedTensor],
+    reference: Any,
+    task: ModuleType,
+    tokens: Sequence[Tokens],
+    *,
+    batching: Batching,
+    progress: Callable[[int, int], None],
+) -> dict[str, float]:
+    """As `weight_harm`, but to first order and for all layers at once: the loss is that of distillation, and what a
+    layer's other bits would take off it is its gradient times their difference, as Molchanov et al. (2017) weigh what
+    to prune. SmolLM2's KL divergence with 26 % in 8 bits is .056 by this, .080 by the errors of outputs; one backward
+    pass of every text. Gains are for each weight, and may be negative.
+    """
+    module = with_weights(compressed).requires_grad_(False)
+    module.get_input_embeddings().register_forward_hook(lambda _, args, out: out.requires_grad_(True))
+    gains = dict.fromkeys(wider, 0.0)
+
+    def add(name: str, layer: Any, given: Any, gradient: Any) -> None:
+        change = layer.weight - wider[name].dequantized()
+        gains[name] += float((gradient * (given @ change.T)).sum()) / change.numel()
+
+    def watch(layer: Any, args: Any, out: Any, *, name: str) -> None:
+        if out.requires_grad:
+            out.register_hook(partial(add, name, layer, args[0].detach()))
+
+    for name in wider:
+        module.get_submodule(name).register_forward_hook(partial(watch, name=name))
+    loss, parts = loss_of(task.OUTPUTS, task.TAUGHT_BY), parts_of(tokens, most=batching.at_once)
+    total = sum(map(batching.weight, parts))
+    for done, part in enumerate(parts, 1):
+        expected = reference(**feed(part))
+        (loss(expected, module(**feed(part)), 1.0) * (batching.weight(part) / total)).backward()
+        progress(done, len(parts))
+    return gains

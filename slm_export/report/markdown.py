@@ -9,7 +9,6 @@ from slm_export.distillation import Distilled
 from slm_export.names import METRICS, SCHEMES
 from slm_export.parity.judge import show
 from slm_export.parity.report import Continuation, ParityReport
-from slm_export.quantization.schemes import SCHEMES as SCHEMES_OF
 from slm_export.quantization.search import Trial
 from slm_export.quantplan import QuantPlan
 from slm_export.report.pruning import pruning_lines
@@ -95,8 +94,8 @@ def _artifacts(result: RunResult, prepared: Prepared) -> Iterator[str]:
         yield ""
         if done.format in prepared.trials:
             yield from _searched(prepared.trials[done.format])
-        if prepared.tuning and SCHEMES_OF[done.scheme].bits == 4:
-            yield from _tuned(prepared.tuning)
+        if done.format in prepared.tuning:
+            yield from _tuned(prepared.tuning[done.format])
         if done.error:
             yield from ("```", str(done.error), "```", "")
         if done.artifact:

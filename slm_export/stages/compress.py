@@ -12,7 +12,7 @@ from typing import Any
 
 from slm_export import tasks
 from slm_export.calibration.labels import Targets
-from slm_export.distillation import STEP, Distilled, parts_of
+from slm_export.distillation import BY_SAMPLES, BY_TOKENS, Batching, Distilled, parts_of, some
 from slm_export.generation import Rules
 from slm_export.names import AUTO
 from slm_export.outputs import Inputs, Matrices, Tokens
@@ -26,10 +26,10 @@ from slm_export.quantization.ranges import TOLERANCE, Ranges, settle
 from slm_export.quantization.ranges import find as find_ranges
 from slm_export.quantization.rounding import Rounded, round_weights
 from slm_export.quantization.search import Candidate, Trial, candidates, estimated_bytes, smallest_within
-from slm_export.quantization.sensitivity import activation_harm, weight_harm
+from slm_export.quantization.sensitivity import activation_harm, weight_gain, weight_harm
 from slm_export.quantization.simulated import simulated
 from slm_export.quantization.trials import TrialStore, key_of
-from slm_export.quantization.tuning import lessons, tune
+from slm_export.quantization.tuning import LESSONS, tune
 from slm_export.quantplan import QuantPlan
 from slm_export.records import record
 from slm_export.sources import Reference
@@ -37,6 +37,7 @@ from slm_export.tasks.encoder import BATCH
 from slm_export.tasks.measured import Judged
 
 LONG = 512  # tokens that show which layers the text reaches
+RANKED = 6000  # tokens that say where a language model's layers need 8 bits; SmolLM2's were the same by 4,000
 
 Progress = Callable[[str, int, int], None]
 Traced = Callable[[], Any]
@@ -94,7 +95,7 @@ class Made:
 
     compressed: dict[str, Compressed]
     trials: dict[str, tuple[Trial, ...]]
-    tuning: Distilled | None
+    tuning: dict[str, Distilled]  # of those with 4-bit weights, where that was asked for
 
 
 class Compressing:
@@ -121,13 +122,14 @@ class Compressing:
         self.traced, self.progress = traced, progress
         self.layers = self._layers(inputs)
         self._rounded: dict[tuple[int, int | None], Rounded] = {}
+        self._ranked: dict[tuple[int, int | None], Rounded] = {}
+        self._tuned: dict[str, tuple[Compressed, Distilled]] = {}
         self._before: Matrices = ()
-        self.tuning: Distilled | None = None
         self._ranges: dict[int, Ranges] = {}
 
     def made(self) -> Made:
         """Raises ExportError if a layer cannot be quantized, or nothing is within a search's budget."""
-        made, trials = {}, {}
+        made, trials, tuning = {}, {}, {}
         for format, needs in self.wishes.formats.items():
             wanted = Candidate(scheme=needs.scheme, int8_share=self.wishes.int8_share)
             if needs.scheme == AUTO:
@@ -135,7 +137,9 @@ class Compressing:
                 found = trials[format][-1]
                 wanted = Candidate(scheme=found.scheme, int8_share=found.int8_share)
             made[format] = self.make(needs, wanted)
-        return Made(compressed=made, trials=trials, tuning=self.tuning)
+            if self.wishes.effort == "high" and schemes.SCHEMES[wanted.scheme].bits == 4:
+                made[format], tuning[format] = self.tuned(made[format])
+        return Made(compressed=made, trials=trials, tuning=tuning)
 
     def _layers(self, inputs: Inputs) -> dict[str, schemes.Layer]:
         long = inputs.probes[-1].input_ids[:LONG]
@@ -185,7 +189,7 @@ class Compressing:
         return self._ranges[bits]
 
     def _plan(self, needs: FormatNeeds, wanted: Candidate) -> QuantPlan:
-        wider = most_sensitive(self.rounded(needs, wanted.scheme), wanted.int8_share)
+        wider = self.wider(needs, wanted)
         return schemes.make(
             wanted.scheme, self.layers, activations=needs.activations, wider=wider, int8_group=needs.int8_group
         )
@@ -207,34 +211,52 @@ class Compressing:
         steps = Checkpoints(Path(self.wishes.checkpoints), key_of(self.wishes.key, self.wishes.rounding, plan))
         progress = partial(self.progress, "rounding weights to 4 bits")
         follow = self.reference.task not in tasks.CAUSAL  # whose KL was .144 that way, and .126 the other
-        rounded = round_weights(module, plan, self.wishes.rounding, runs, progress, steps, int8_group, follow)
-        if self.wishes.effort == "high":
-            rounded = self._tuned(rounded)
-        return self._ranked(rounded, plan) if self.wishes.int8_by == "harm" else rounded
+        return round_weights(module, plan, self.wishes.rounding, runs, progress, steps, int8_group, follow)
 
-    def _tuned(self, rounded: Rounded) -> Rounded:
-        rounded, self.tuning = tune(
-            self.module,
-            self.reference.module,
-            rounded,
-            self.task,
-            lessons(self.samples.taught) if self.reference.task in tasks.CAUSAL else self.samples.taught,
-            size=1 if self.reference.task in tasks.CAUSAL else STEP,  # one text's logits are as many as memory bears
-            progress=partial(self.progress, "tuning scales and norms by distillation"),
-        )
-        return rounded
+    @property
+    def _batching(self) -> Batching:
+        return BY_TOKENS if self.reference.task in tasks.CAUSAL else BY_SAMPLES
 
-    def _ranked(self, rounded: Rounded, plan: QuantPlan) -> Rounded:
-        """With the layers' errors as measured in the answers."""
-        compressed = Compressed(module=self.module, plan=plan, tensors=rounded.tensors, floats=rounded.floats)
-        harm = weight_harm(
-            compressed,
-            rounded.wider,
-            self.task,
-            self.samples.calibration,
-            progress=partial(self.progress, "measuring what 8 bits buy in each layer"),
+    def tuned(self, compressed: Compressed) -> tuple[Compressed, Distilled]:
+        """Formats with the same mixture of bits learn once."""
+        key = repr({name: (p.bits, p.group) for name, p in compressed.plan.layers.items()})
+        if key not in self._tuned:
+            taught = self.samples.taught
+            self._tuned[key] = tune(
+                compressed,
+                self.reference.module,
+                self.task,
+                some(taught, tokens=LESSONS) if self._batching.by_tokens else taught,
+                batching=self._batching,
+                progress=partial(self.progress, "tuning scales and norms by distillation"),
+            )
+        made, went = self._tuned[key]
+        return replace(compressed, tensors=made.tensors, floats=made.floats), went
+
+    def wider(self, needs: FormatNeeds, wanted: Candidate) -> list[str]:
+        """The layers that get 8 bits in place of 4."""
+        if not wanted.int8_share:
+            return []
+        key = schemes.SCHEMES[wanted.scheme].bits, needs.int8_group
+        if key not in self._ranked:
+            rounded = self.rounded(needs, wanted.scheme)
+            plan = schemes.make(wanted.scheme, self.layers, int8_group=needs.int8_group)
+            self._ranked[key] = replace(rounded, errors=self._errors(rounded, plan))
+        return most_sensitive(self._ranked[key], wanted.int8_share)
+
+    def _errors(self, rounded: Rounded, plan: QuantPlan) -> dict[str, float]:
+        """Of each 4-bit layer, as the ranking that was asked for measures them."""
+        if self.wishes.int8_by == "hessian":
+            return rounded.errors
+        four = Compressed(module=self.module, plan=plan, tensors=rounded.tensors, floats=rounded.floats)
+        progress = partial(self.progress, "measuring what 8 bits buy in each layer")
+        texts, batching = self.samples.calibration, self._batching
+        if self.wishes.int8_by == "harm":
+            return weight_harm(four, rounded.wider, self.task, texts, progress=progress)
+        texts = tuple(some(texts, tokens=RANKED)) if batching.by_tokens else texts
+        return weight_gain(
+            four, rounded.wider, self.reference.module, self.task, texts, batching=batching, progress=progress
         )
-        return replace(rounded, errors=harm)
 
     def search(self, needs: FormatNeeds) -> tuple[Trial, ...]:
         search = self.wishes.search
@@ -246,7 +268,7 @@ class Compressing:
         store = TrialStore(Path(search.store))
 
         def tried(candidate: Candidate) -> Trial:
-            wishes = (self.wishes.key, search.max_drop, search.max_megabytes, self.wishes.rounding, self.wishes.effort)
+            wishes = (self.wishes.key, search.max_drop, search.max_megabytes, self.wishes.rounding)
             key = key_of(*wishes, needs, self._plan(needs, candidate))
             trial = store.get(key)
             if trial is None:
@@ -271,7 +293,7 @@ class Compressing:
         return Trial(
             scheme=candidate.scheme,
             int8_share=candidate.int8_share,
-            int8_layers=tuple(most_sensitive(self.rounded(needs, candidate.scheme), candidate.int8_share)),
+            int8_layers=tuple(self.wider(needs, candidate)),
             megabytes=megabytes,
             metric=metric,
             drop=drop,

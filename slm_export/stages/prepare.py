@@ -65,7 +65,7 @@ class Prepared:
     generation: Rules | None = None
     chat_template: str | None = None
     chat: dict[str, Any] | None = None  # the template of a causal model without Jinja, or why that cannot be
-    tuning: Distilled | None = None  # of 4-bit scales, where --effort asks for it
+    tuning: dict[str, Distilled] = field(default_factory=dict)  # by format, of 4-bit scales where --effort asks for it
     trials: dict[str, tuple[Trial, ...]] = field(default_factory=dict)  # by format, of those that were searched
     pruning: PruningFacts | None = None  # the pruned model itself is the file PRUNED
 

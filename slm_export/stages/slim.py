@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from slm_export.distillation import STEP
+from slm_export.distillation import BY_SAMPLES, BY_TOKENS
 from slm_export.outputs import Tokens
 from slm_export.pruning import stored
 from slm_export.pruning.asked import Asked
@@ -47,7 +47,7 @@ def slim(
             passes=asked.passes,
             masks=made.masks,
             hidden=made.hidden,
-            size=1 if reference.task in CAUSAL else STEP,  # one text's logits are as many as memory bears
+            batching=BY_TOKENS if reference.task in CAUSAL else BY_SAMPLES,
             progress=partial(progress, "healing by distillation"),
         )
     stored.save(made.module, reference.module, made.pruning, path)

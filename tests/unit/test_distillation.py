@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from slm_export.distillation import LOSSES, distill, parts_of, split
+from slm_export.distillation import BY_TOKENS, distill, parts_of, some, split
+from slm_export.distillation.losses import LOSSES
 from slm_export.outputs import Tokens
 
 
@@ -113,3 +114,44 @@ def test_losses_are_what_they_are_called():
     unit = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
     assert float(LOSSES["vectors"](*unit, 1.0)) == pytest.approx(2 * (1 - 0.6))
     assert float(LOSSES["values"](expected, got, 1.0)) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 100, 11)])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_the_divergence_and_its_gradient_are_autograds_own(shape, temperature):
+    torch.manual_seed(0)
+    expected, got = 3 * torch.randn(*shape), torch.randn(*shape, requires_grad=True)
+    wanted, said = (torch.log_softmax(x / temperature, -1) for x in (expected, got))
+    plain = temperature**2 * (wanted.exp() * (wanted - said)).sum(-1).mean()
+    (gradient,) = torch.autograd.grad(3 * plain, got)
+    ours = LOSSES["distribution"](expected, got, temperature)
+    torch.testing.assert_close(ours, plain)
+    torch.testing.assert_close(torch.autograd.grad(3 * ours, got)[0], gradient)
+
+
+def test_language_models_learn_from_steps_of_as_many_tokens(teacher):
+    torch.manual_seed(1)
+    student, seen = nn.Linear(3, 4), []
+    texts = [Tokens(input_ids=tuple(range(length))) for length in [100] * 64]
+    kind = LOSSES["distribution"]
+    went = distill(
+        student=lambda part: seen.append(part) or {"logits": student(features(part))},
+        teacher=lambda part: {"logits": teacher(features(part))},
+        parameters=list(student.parameters()),
+        samples=texts,
+        loss=lambda expected, got, t: kind(expected["logits"], got["logits"], t),
+        judge=lambda expected, got, t: kind(expected["logits"], got["logits"], t),
+        passes=1,
+        learning_rate=0.1,
+        batching=BY_TOKENS,
+    )
+    assert went.samples == 56 and went.steps == 10, "six texts of 100 tokens each, and what is left"
+    assert all(len(part) == 1 for part in seen)
+
+
+def test_some_samples_are_from_all_over_the_file_and_as_many_as_have_the_tokens():
+    texts = [Tokens(input_ids=(number,) * 10) for number in range(100)]
+    chosen = some(texts, tokens=205)
+    numbers = [t.input_ids[0] for t in chosen]
+    assert len(chosen) == 20 and numbers == sorted(numbers) and numbers[0] < 25 and numbers[-1] > 75
+    assert some(texts, tokens=205) == chosen and some(texts[:1], tokens=5) == texts[:1], "one at least"

@@ -325,7 +325,7 @@ def test_healing_brings_answers_back_and_keeps_zeros(models):
     made = prune(module, TASK, Asked(ffn=0.5, heads=0.5, weights=0.3), tokens, SILENT["progress"])
     table = made.module.bert.embeddings.word_embeddings.weight.clone()
     unhealed = float(np.abs(answers(made.module, texts(50, seed=9)) - answers(module, texts(50, seed=9))).mean())
-    went = heal(made.module, module, TASK, tokens, passes=30, masks=made.masks, hidden=made.hidden, size=32, **SILENT)
+    went = heal(made.module, module, TASK, tokens, passes=30, masks=made.masks, hidden=made.hidden, **SILENT)
     healed = float(np.abs(answers(made.module, texts(50, seed=9)) - answers(module, texts(50, seed=9))).mean())
     assert went.after < went.before and healed < 0.8 * unhealed
     assert all(not made.module.get_submodule(n).weight[~mask].any() for n, mask in made.masks.items())
@@ -346,7 +346,7 @@ def test_healing_brings_answers_back_and_keeps_zeros(models):
 def test_every_head_is_healed_by_its_own_loss(task):
     module, tokens, kind = untrained(task, "bert", layers=2, seed=0), texts(64), tasks.get(task)
     made = prune(module, kind, Asked(heads=0.5), tokens, SILENT["progress"])
-    went = heal(made.module, module, kind, tokens, passes=20, masks={}, hidden=made.hidden, size=32, **SILENT)
+    went = heal(made.module, module, kind, tokens, passes=20, masks={}, hidden=made.hidden, **SILENT)
     assert 0 < went.after < went.before
 
 
@@ -354,7 +354,7 @@ def test_hidden_states_are_healed_by_their_distance():
     module, tokens = untrained("feature-extraction/hidden-states", "bert", layers=2, seed=0).base_model, texts(64)
     kind = tasks.get("feature-extraction/hidden-states")
     made = prune(module, kind, Asked(ffn=0.5), tokens, SILENT["progress"])
-    went = heal(made.module, module, kind, tokens, passes=20, masks={}, hidden=made.hidden, size=32, **SILENT)
+    went = heal(made.module, module, kind, tokens, passes=20, masks={}, hidden=made.hidden, **SILENT)
     assert 0 < went.after < went.before
 
 
@@ -363,7 +363,7 @@ def test_the_same_texts_heal_to_the_same_bits(models):
     for _ in range(2):
         module, tokens = models("bert"), texts(40)
         made = prune(module, TASK, Asked(heads=0.5), tokens, SILENT["progress"])
-        heal(made.module, module, TASK, tokens, passes=2, masks={}, hidden=made.hidden, size=32, **SILENT)
+        heal(made.module, module, TASK, tokens, passes=2, masks={}, hidden=made.hidden, **SILENT)
         states.append(made.module.state_dict())
     assert all(torch.equal(states[0][n], states[1][n]) for n in states[0])
 

@@ -7,6 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from slm_export.distillation import BY_SAMPLES
+from slm_export.distillation.losses import LOSSES
+from slm_export.outputs import Tokens
 from slm_export.quantization import rounding
 from slm_export.quantization.blocks import find_chains, run_block
 from slm_export.quantization.checkpoints import Checkpoints
@@ -15,9 +18,10 @@ from slm_export.quantization.folding import Fold, apply, find_folds
 from slm_export.quantization.gptq import output_error, quantize_gptq
 from slm_export.quantization.mixing import by_sensitivity, most_sensitive, tensors_of
 from slm_export.quantization.rounding import round_weights
-from slm_export.quantization.sensitivity import weight_harm
+from slm_export.quantization.sensitivity import weight_gain, weight_harm
 from slm_export.quantization.weights import quantize, quantize_searched
 from slm_export.quantplan import LayerPlan, QuantPlan
+from slm_export.tasks.encoder import feed
 
 INT4 = {"bits": 4, "group": 32}
 
@@ -228,6 +232,47 @@ def test_what_eight_bits_buy_is_measured_layer_by_layer():
     better = dict(rounded.tensors) | {"0": rounded.wider["0"]}
     after = with_weights(Compressed(module=model, plan=compressed.plan, tensors=better))(x).numpy()
     assert harm["0"] * 32 * 32 == pytest.approx(before - task.harm(model(x).numpy(), after), rel=1e-4)
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.inner, self.outer = nn.Embedding(40, 32), nn.Linear(32, 32), nn.Linear(32, 5)
+
+    def get_input_embeddings(self):
+        return self.table
+
+    def forward(self, input_ids, attention_mask):
+        return {"logits": self.outer(torch.tanh(self.inner(self.table(input_ids)))).mean(1)}
+
+
+def test_the_gradient_tells_for_all_layers_at_once_what_eight_bits_would_take_off_the_loss():
+    torch.manual_seed(0)
+    model = Classifier().requires_grad_(False)
+    model.inner.weight.data *= 3
+    layers = {n: LayerPlan(bits=4, group=32, activations="float") for n in ("inner", "outer")}
+    made = QuantPlan(scheme="w4", layers=layers)
+    rounded = round_weights(copy.deepcopy(model), made, "rtn")
+    compressed = Compressed(module=model, plan=made, tensors=rounded.tensors)
+    texts = [Tokens(input_ids=tuple(torch.randint(0, 40, (4 + i % 3,)).tolist())) for i in range(50)]
+    task = SimpleNamespace(OUTPUTS={"logits": ()}, TAUGHT_BY="distribution")
+    told = []
+    gains = weight_gain(
+        compressed, rounded.wider, model, task, texts, batching=BY_SAMPLES, progress=lambda *done: told.append(done)
+    )
+    assert told[-1] == (3, 3), "three lengths of fewer than 32"
+
+    def loss(name, share):
+        """With a share of the way to a layer's 8 bits gone."""
+        other = with_weights(compressed)
+        weight = other.get_submodule(name).weight
+        weight.data = weight.data + share * (rounded.wider[name].dequantized() - weight.data)
+        pairs = [(model(**feed([t]))["logits"], other(**feed([t]))["logits"]) for t in texts]
+        return sum(float(LOSSES["distribution"](a.double(), b.double(), 1.0)) for a, b in pairs) / len(texts)
+
+    for name, tensor in rounded.tensors.items():
+        slope = (loss(name, -0.01) - loss(name, 0.01)) / 0.02
+        assert gains[name] * tensor.ints.numel() == pytest.approx(slope, rel=0.02)
 
 
 class Remembering(nn.Module):

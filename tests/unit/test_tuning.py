@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from slm_export import tasks
+from slm_export.distillation import BY_SAMPLES
 from slm_export.outputs import Tokens, all_rows
 from slm_export.quantization import schemes
 from slm_export.quantization.compressed import Compressed, find_layers, with_weights
 from slm_export.quantization.rounding import round_weights
-from slm_export.quantization.tuning import LESSONS, lessons, tune
+from slm_export.quantization.tuning import tune
 from slm_export.quantization.weights import on_grid
 from tests.tiny import make_tiny_model
 
@@ -38,7 +39,8 @@ def test_the_tuned_model_is_nearer_to_the_reference_with_the_same_integers(model
     plan = schemes.make("w4", find_layers(model, lambda n: TASK.run(model, [pair[n]])))
     rounded = round_weights(copy.deepcopy(model), plan, "rtn")
     before = dict(model.named_parameters())
-    tuned, went = tune(model, model, rounded, TASK, samples(800, 1), progress=lambda done, total: None)
+    compressed = Compressed(module=model, plan=plan, tensors=rounded.tensors, floats=rounded.floats)
+    tuned, went = tune(compressed, model, TASK, samples(800, 1), batching=BY_SAMPLES, progress=lambda done, total: None)
     assert went.after < went.before
     for name, tensor in rounded.tensors.items():
         new = tuned.tensors[name]
@@ -52,15 +54,7 @@ def test_the_tuned_model_is_nearer_to_the_reference_with_the_same_integers(model
     expected = all_rows(TASK.run(model, judged))
 
     def harm(made):
-        compressed = Compressed(module=model, plan=plan, tensors=made.tensors, floats=made.floats)
-        return TASK.harm(expected, all_rows(TASK.run(with_weights(compressed), judged)))
+        return TASK.harm(expected, all_rows(TASK.run(with_weights(made), judged)))
 
-    assert harm(tuned) < harm(rounded)
+    assert harm(tuned) < harm(compressed)
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters()), "the reference is left alone"
-
-
-def test_lessons_of_a_causal_model_are_counted_in_tokens():
-    short, long = Tokens(input_ids=(1,) * 100), Tokens(input_ids=(1,) * (LESSONS + 1))
-    assert lessons([short] * 3) == [short] * 3
-    assert len(lessons([short] * LESSONS)) == LESSONS // 100
-    assert lessons([long, short]) == [long], "one at least"

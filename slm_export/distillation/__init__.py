@@ -8,22 +8,41 @@ models are healed by it (pruning/healing.py); scales of frozen integers can be t
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from slm_export.distillation.losses import Answers, Loss
 from slm_export.outputs import Tokens
 from slm_export.records import record
 
 Part = tuple[Tokens, ...]  # samples of one length, so that they run together unpadded
-Answers = dict[str, Any]  # tensors by the output's name
-Loss = Callable[[Answers, Answers, float], Any]
 
-STEP = 32  # samples a step sees, at least
 WARM_UP = 0.05  # of all steps
 LEAST_RATE = 0.05  # of the learning rate, at the end of the cosine
 EXAM_SHARE = 8  # of so many samples one judges, and teaches nothing
 LARGEST_EXAM = 256
+
+
+@record
+class Batching:
+    """How many samples of one length run at once, and what a step sees at least: so many samples, or tokens."""
+
+    at_once: int = 32
+    step: int = 32
+    by_tokens: bool = False
+
+    def weight(self, part: Part) -> int:
+        return sum(len(t.input_ids) for t in part) if self.by_tokens else len(part)
+
+
+BY_SAMPLES = Batching()
+BY_TOKENS = Batching(
+    at_once=1, step=512, by_tokens=True
+)  # language models, whose every token has a vocabulary's logits
+
+CACHED_BYTES = 300_000_000  # of a teacher's answers; what is beyond is computed anew at each pass
 
 
 @record
@@ -49,12 +68,11 @@ def distill(
     passes: int,
     learning_rate: float,
     temperature: float = 2.0,
-    size: int = STEP,
+    batching: Batching = BY_SAMPLES,
     refresh: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Distilled:
-    """Train `parameters`, in place, for `passes` over the samples, `size` or a few more a step, and leave them in the
-    best state that was seen.
+    """Train `parameters`, in place, for `passes` over the samples, and leave them in the best state that was seen.
 
     `student(part)` answers with gradients to the parameters; `refresh()` is called whenever they changed, to put back
     what must hold of them. One sample in eight, 256 at most, teaches nothing, and its `judge` loss after each pass says
@@ -63,21 +81,21 @@ def distill(
     import torch
 
     lessons, exam = split(samples)
-    total = passes * len(list(_steps(lessons, 0, size)))
+    total = passes * len(list(_steps(lessons, 0, batching)))
     # Adam without decay: the teacher, and not zero, is what weights are to stay near to.
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.99))
-    best = before = _judge(student, teacher, exam, judge, size)
+    best = before = _judge(student, teacher, exam, judge, batching)
     kept = _copies(parameters)
     done = 0
     for number in range(passes):
-        for step in _steps(lessons, number, size):
+        for step in _steps(lessons, number, batching):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * _pace(done / total)
-            _learn(step, student, teacher, loss, temperature, optimizer)
+            _learn(step, student, teacher, loss, temperature, optimizer, batching)
             refresh()
             done += 1
             progress(min(done, total), total)
-        now = _judge(student, teacher, exam, judge, size)
+        now = _judge(student, teacher, exam, judge, batching)
         if now < best:
             best, kept = now, _copies(parameters)
     with torch.no_grad():
@@ -85,6 +103,32 @@ def distill(
             parameter.copy_(value)
     refresh()
     return Distilled(steps=done, samples=len(lessons), judged=len(exam), before=before, after=best)
+
+
+class Teacher:
+    """A model's answers, each part computed once as long as there is room to keep them."""
+
+    def __init__(self, answer: Callable[[Part], Answers]) -> None:
+        self._answer = answer
+        self._known: dict[Tokens, Answers] = {}
+        self._bytes = 0
+
+    def __call__(self, part: Part) -> Answers:
+        import torch
+
+        if not all(sample in self._known for sample in part):
+            with torch.no_grad():
+                answers = self._answer(part)
+            self._keep(part, answers)
+            return answers
+        rows = [self._known[sample] for sample in part]
+        return {name: torch.stack([r[name] for r in rows]) for name in rows[0]}
+
+    def _keep(self, part: Part, answers: Answers) -> None:
+        size = sum(a.numel() * a.element_size() for a in answers.values())
+        if self._bytes + size <= CACHED_BYTES:
+            self._bytes += size
+            self._known |= {sample: {n: a[i] for n, a in answers.items()} for i, sample in enumerate(part)}
 
 
 def split(samples: Sequence[Tokens]) -> tuple[list[Tokens], list[Tokens]]:
@@ -96,44 +140,54 @@ def split(samples: Sequence[Tokens]) -> tuple[list[Tokens], list[Tokens]]:
     return lessons or exam, exam
 
 
-def parts_of(samples: Iterable[Tokens], *, most: int = STEP) -> list[Part]:
+def parts_of(samples: Iterable[Tokens], *, most: int) -> list[Part]:
     """The samples by length, `most` to a part."""
     ordered = sorted(samples, key=lambda t: len(t.input_ids))
     same = [tuple(group) for _, group in groupby(ordered, key=lambda t: len(t.input_ids))]
     return [group[start : start + most] for group in same for start in range(0, len(group), most)]
 
 
-def _steps(lessons: Sequence[Tokens], number: int, size: int) -> Iterator[list[Part]]:
+def _steps(lessons: Sequence[Tokens], number: int, batching: Batching) -> Iterator[list[Part]]:
     """The parts of each step of a pass: another order each time, and the same in each run."""
     import torch
 
     chance = torch.Generator().manual_seed(number)
     shuffled = [lessons[int(i)] for i in torch.randperm(len(lessons), generator=chance)]
-    parts = parts_of(shuffled, most=size)
+    parts = parts_of(shuffled, most=batching.at_once)
     step: list[Part] = []
     for i in torch.randperm(len(parts), generator=chance):
         step.append(parts[int(i)])
-        if sum(map(len, step)) >= size:
+        if sum(map(batching.weight, step)) >= batching.step:
             yield step
             step = []
     if step:
         yield step
 
 
-def _learn(step: Sequence[Part], student: Any, teacher: Any, loss: Loss, temperature: float, optimizer: Any) -> None:
-    count = sum(map(len, step))
+def _learn(
+    step: Sequence[Part],
+    student: Any,
+    teacher: Any,
+    loss: Loss,
+    temperature: float,
+    optimizer: Any,
+    batching: Batching,
+) -> None:
+    weights = list(map(batching.weight, step))
     optimizer.zero_grad()
-    for part in step:
-        (loss(teacher(part), student(part), temperature) * (len(part) / count)).backward()
+    for part, weight in zip(step, weights, strict=True):
+        (loss(teacher(part), student(part), temperature) * (weight / sum(weights))).backward()
     optimizer.step()
 
 
-def _judge(student: Any, teacher: Any, exam: Sequence[Tokens], loss: Loss, size: int) -> float:
+def _judge(student: Any, teacher: Any, exam: Sequence[Tokens], loss: Loss, batching: Batching) -> float:
     import torch
 
+    parts = parts_of(exam, most=batching.at_once)
+    weights = list(map(batching.weight, parts))
     with torch.no_grad():
-        losses = [float(loss(teacher(part), student(part), 1.0)) * len(part) for part in parts_of(exam, most=size)]
-    return sum(losses) / len(exam)
+        losses = [float(loss(teacher(part), student(part), 1.0)) for part in parts]
+    return sum(x * weight for x, weight in zip(losses, weights, strict=True)) / sum(weights)
 
 
 def _copies(parameters: Sequence[Any]) -> list[Any]:
@@ -147,31 +201,14 @@ def _pace(done: float) -> float:
     return LEAST_RATE + (1 - LEAST_RATE) * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
 
 
-def distribution(expected: Any, got: Any, temperature: float) -> Any:
-    """Mean KL divergence of softmax(got / t) from softmax(expected / t) over the last axis, nats, times t squared: so
-    that gradients do not shrink with t."""
-    from torch.nn.functional import kl_div, log_softmax
-
-    wanted, said = (log_softmax(x / temperature, -1) for x in (expected, got))
-    return temperature**2 * kl_div(said, wanted, log_target=True, reduction="none").sum(-1).mean()
-
-
-def decisions(expected: Any, got: Any, temperature: float) -> Any:
-    """As `distribution`, each logit a yes or no of its own."""
-    import torch
-
-    wanted, said = (torch.stack([x, torch.zeros_like(x)], -1) for x in (expected, got))
-    return distribution(wanted, said, temperature)
-
-
-def values(expected: Any, got: Any, temperature: float) -> Any:
-    """Mean squared difference."""
-    return ((got - expected) ** 2).mean()
-
-
-def vectors(expected: Any, got: Any, temperature: float) -> Any:
-    """Squared length of the difference, for each of the expected; of unit vectors twice one minus the cosine."""
-    return ((got - expected) ** 2).sum() / (expected**2).sum().clamp_min(1e-12)
-
-
-LOSSES = {"distribution": distribution, "decisions": decisions, "values": values, "vectors": vectors}
+def some(samples: Sequence[Tokens], *, tokens: int) -> list[Tokens]:
+    """Samples from all over the file, in its order, as many as have `tokens` together, and one at least."""
+    chosen: list[int] = []
+    order = list(range(len(samples)))
+    random.Random(0).shuffle(order)
+    for number in order:
+        tokens -= len(samples[number].input_ids)
+        if tokens < 0 and chosen:
+            break
+        chosen.append(number)
+    return [samples[number] for number in sorted(chosen)]
