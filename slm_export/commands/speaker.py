@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import click
@@ -10,14 +11,18 @@ import click
 from slm_export.report.columns import columns
 from slm_export.report.table import summary
 
+QUIET_SECONDS = 30  # between two lines of a stage that lasts, where no terminal shows a bar
+
 
 class Speaker:
-    """Progress for people: the plan, a line per stage, and a bar while one lasts. Quiet speaks on stderr only."""
+    """Progress for people: the plan, a line per stage, and a bar while one lasts; in a log a line now and then. Quiet
+    speaks on stderr only."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._err = quiet
         self._stage = ""
         self._live = sys.stderr.isatty()
+        self._began = self._spoke = time.monotonic()
 
     def _say(self, text: str) -> None:
         click.echo(text, err=self._err)
@@ -32,11 +37,15 @@ class Speaker:
 
     def started(self, name: str) -> None:
         self._stage = name
+        self._began = self._spoke = time.monotonic()
 
     def progress(self, what: str, done: int, total: int) -> None:
         if self._live:
             bar = f"[{'#' * (20 * done // max(1, total)):20}] {done}/{total}" if total > 1 else ""
             click.echo(f"\r\x1b[K{self._stage}: {what} {bar}", nl=False, err=True)
+        elif time.monotonic() - self._spoke >= QUIET_SECONDS:
+            self._spoke = time.monotonic()
+            click.echo(f"{self._stage}: {what} {done}/{total}, {self._spoke - self._began:.0f} s so far", err=True)
 
     def finished(self, stage: Any) -> None:
         if self._live:
