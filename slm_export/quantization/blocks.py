@@ -6,7 +6,9 @@ one block's inputs are held for every sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from slm_export.records import record
@@ -42,9 +44,13 @@ def find_chains(module: Any, runs: Sequence[Run]) -> tuple[Chain, ...]:
     two samples that are run one after the other, the first would be lost.
     """
     chains = _linked(module, runs[0])
-    seen = [_calls(module, chains, run) for run in runs]
+    whole = _calls(module, chains, runs[0])
+    with _idle(module, whole.tuples):  # running every block of every run would take as long as rounding some of them
+        quick = _same(whole.calls, _calls(module, chains, runs[0]).calls)
+        others = [_calls(module, chains, run) for run in runs[1:]] if quick else []
+    seen = [whole, *(others if quick else [_calls(module, chains, run) for run in runs[1:]])]
     return tuple(
-        Chain(names=names, calls=tuple(calls for calls, _ in seen), first=tuple(first[names[0]] for _, first in seen))
+        Chain(names=names, calls=tuple(s.calls for s in seen), first=tuple(s.first[names[0]] for s in seen))
         for names in chains
     )
 
@@ -77,21 +83,64 @@ def _linked(module: Any, run: Run) -> list[tuple[str, ...]]:
     return [tuple(c) for c in chains if len(c) > 1]
 
 
-def _calls(module: Any, chains: Sequence[tuple[str, ...]], run: Run) -> tuple[dict[str, Call], dict[str, Any]]:
-    calls: dict[str, Call] = {}
-    first: dict[str, Any] = {}
+@record
+class _Seen:
+    """Of one run, by block: what it was called with; of the first ones, their hidden states; and how many things it
+    gave back, 0 where not as a tuple."""
+
+    calls: dict[str, Call]
+    first: dict[str, Any]
+    tuples: dict[str, int]
+
+
+def _calls(module: Any, chains: Sequence[tuple[str, ...]], run: Run) -> _Seen:
+    seen = _Seen(calls={}, first={}, tuples={})
 
     def keep(name: str, args: Any, kwargs: Any, out: Any) -> None:
-        if name in calls:
+        if name in seen.calls:
             raise ValueError(f"{name} ran twice in one run")
         others = {k: WITHOUT_CACHE.get(k, v) for k, v in kwargs.items() if args or k != "hidden_states"}
-        calls[name] = Call(args=args[1:], kwargs=others)
+        seen.calls[name] = Call(args=args[1:], kwargs=others)
+        seen.tuples[name] = len(out) if isinstance(out, tuple) else 0
         if name in starts:
-            first[name] = _input(args, kwargs)
+            seen.first[name] = _input(args, kwargs)
 
     starts = {names[0] for names in chains}
     _watch(module, [n for names in chains for n in names], run, keep)
-    return calls, first
+    return seen
+
+
+@contextmanager
+def _idle(module: Any, blocks: Mapping[str, int]) -> Iterator[None]:
+    """Within it, blocks hand their hidden states on untouched. What they are called with is then still the same, unless
+    that depends on what others make, as T5's positions do, and its decoder's view of the encoder."""
+    for name, count in blocks.items():
+        module.get_submodule(name).forward = partial(_hand_on, count)
+    try:
+        yield
+    finally:
+        for name in blocks:
+            del module.get_submodule(name).forward
+
+
+def _hand_on(count: int, *args: Any, **kwargs: Any) -> Any:
+    hidden = _input(args, kwargs)
+    return (hidden, *[None] * (count - 1)) if count else hidden
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two calls are equal, to the last tensor in them; what cannot be told is not."""
+    import torch
+
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, Call):
+        return _same((one.args, one.kwargs), (other.args, other.kwargs))
+    return bool(one is other or (isinstance(one, (bool, int, float, str)) and one == other))
 
 
 def _watch(module: Any, names: Sequence[str], run: Run, keep: Callable[[str, Any, Any, Any], None]) -> None:

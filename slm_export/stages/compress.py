@@ -37,7 +37,8 @@ from slm_export.tasks.encoder import BATCH
 from slm_export.tasks.measured import Judged
 
 LONG = 512  # tokens that show which layers the text reaches
-RANKED = 6000  # tokens that say where a language model's layers need 8 bits; SmolLM2's were the same by 4,000
+RANKED = 6000  # tokens that say where a language model's layers need 8 bits; 4,000 served SmolLM2 as well
+RANKED_LENGTH = 256  # of one text: what autograd keeps of longer ones is most of the memory
 
 Progress = Callable[[str, int, int], None]
 Traced = Callable[[], Any]
@@ -253,7 +254,8 @@ class Compressing:
         texts, batching = self.samples.calibration, self._batching
         if self.wishes.int8_by == "harm":
             return weight_harm(four, rounded.wider, self.task, texts, progress=progress)
-        texts = tuple(some(texts, tokens=RANKED)) if batching.by_tokens else texts
+        if batching.by_tokens:
+            texts = tuple(some([Tokens(input_ids=t.input_ids[:RANKED_LENGTH]) for t in texts], tokens=RANKED))
         return weight_gain(
             four, rounded.wider, self.reference.module, self.task, texts, batching=batching, progress=progress
         )

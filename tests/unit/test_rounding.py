@@ -311,6 +311,47 @@ def test_blocks_run_alone_give_what_they_gave_in_the_model():
     torch.testing.assert_close(hidden, model(x))
 
 
+class Biased(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 8)
+
+    def forward(self, hidden_states, bias=None):
+        made = self.inner(hidden_states) + (0 if bias is None else bias)
+        return made, made.mean()
+
+
+class Dependent(nn.Module):
+    """`depends`: blocks are called with what the first of them makes, as T5's are."""
+
+    def __init__(self, *, depends):
+        super().__init__()
+        self.layers, self.depends, self.ran = nn.ModuleList(Biased() for _ in range(3)), depends, 0
+        for layer in self.layers:
+            layer.inner.register_forward_hook(lambda *_: setattr(self, "ran", self.ran + 1))
+
+    def forward(self, x):
+        bias, given = None, x.mean() * 2
+        for layer in self.layers:
+            x, made = layer(x, bias=bias if self.depends else given)
+            bias = made if bias is None else bias
+        return x
+
+
+@pytest.mark.parametrize("depends", [False, True])
+def test_blocks_run_for_every_sample_only_where_what_they_are_called_with_depends_on_it(depends):
+    torch.manual_seed(0)
+    model = Dependent(depends=depends).requires_grad_(False)
+    samples = [torch.randn(1, 4, 8) for _ in range(5)]
+    (chain,) = find_chains(model, [lambda x=x: model(x) for x in samples])
+    assert model.ran == (3 * 2 if not depends else 3 * 6)
+    for number, x in enumerate(samples):
+        hidden = chain.first[number]
+        for name in chain.names:
+            hidden = run_block(model.get_submodule(name), hidden, chain.calls[number][name])
+        torch.testing.assert_close(hidden, model(x))
+
+
 def test_without_samples_scales_are_searched_and_it_is_deterministic():
     one, two = (round_weights(m, plan(m), "mse").tensors for m in (stack(), stack()))
     for name, tensor in one.items():
