@@ -33,11 +33,15 @@ def quantize_gptq(
     the float model would give: the weight aimed at then makes up for half of what was lost before this layer.
     Raises ValueError if the weight holds NaN or infinity.
     """
+    import torch
+
     wanted = weight if shift is None else corrected(weight, hessian, shift)
     tensor = quantize_searched(wanted, bits=bits, group=group, importance=hessian.diagonal())
     scales = tensor.scales.reshape(len(weight), -1)
+    order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
+    carried = _inverse_factor(hessian[order][:, order])
     for _ in range(2):
-        ints = _columns(wanted, hessian, scales, bits=bits)
+        ints = _columns(wanted, order, carried, scales, bits=bits)
         scales = _refit(wanted, ints, hessian, scales, group=group)
     return tensor_of(ints, scales, bits=bits, group=group)
 
@@ -56,15 +60,14 @@ def output_error(change: Any, hessian: Any) -> float:
     return float(((change @ hessian) * change).sum())
 
 
-def _columns(weight: Any, hessian: Any, scales: Any, *, bits: int) -> Any:
-    """int8 [outputs, inputs] under fixed scales [outputs, groups]."""
+def _columns(weight: Any, order: Any, carried: Any, scales: Any, *, bits: int) -> Any:
+    """int8 [outputs, inputs] under fixed scales [outputs, groups]; columns in `order`, each one's error carried on by
+    the rows of `carried`."""
     import torch
 
     inputs = weight.shape[1]
-    order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
     scale = scales.repeat_interleave(inputs // scales.shape[1], 1)[:, order]
     left = weight[:, order].clone()
-    carried = _inverse_factor(hessian[order][:, order])
     made = torch.empty_like(left)
     for start in range(0, inputs, BLOCK):
         end = min(start + BLOCK, inputs)
