@@ -145,7 +145,7 @@ def test_language_models_learn_from_steps_of_as_many_tokens(teacher):
         learning_rate=0.1,
         batching=BY_TOKENS,
     )
-    assert went.samples == 56 and went.steps == 10, "six texts of 100 tokens each, and what is left"
+    assert went.samples == 56 and went.steps == 14, "four texts of 100 tokens each"
     assert all(len(part) == 1 for part in seen)
 
 
