@@ -38,7 +38,7 @@ class Batching:
 
 
 BY_SAMPLES = Batching()
-# Language models, whose every token has a vocabulary's logits: a text cut to 512 tokens is a step, short ones share one.
+# Language models, whose every token has a vocabulary's logits: a text of 512 tokens is a step, short ones share one.
 BY_TOKENS = Batching(at_once=1, step=384, by_tokens=True)
 
 CACHED_BYTES = 300_000_000  # of a teacher's answers; what is beyond is computed anew at each pass
