@@ -22,8 +22,6 @@ from slm_export.tasks.encoder import feed
 LEARNING_RATE = 5e-4  # of relative changes; 2e-4 and 7e-4 came out alike on MiniLM, 2e-3 did harm
 PASSES = 2
 LESSONS = 40_000  # tokens, of a model that learns from each; read once: a second pass brings a sixth of the gain
-    40_000  # tokens, of a model that learns from each; read once, because a second pass brings a sixth of the gain
-)
 
 
 def tune(
