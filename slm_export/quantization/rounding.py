@@ -63,8 +63,8 @@ def round_weights(
     """
     import torch
 
-    before = {n: p.detach() for n, p in module.named_parameters()}
     work = {n: p for n, p in plan.layers.items() if p.bits <= 8}
+    before = _others(module, work)
     with torch.no_grad():
         rounder = _Rounder(module, work, rounding, steps, int8_group, follow)
         rounder.round_all("", [n for n, p in work.items() if p.bits == 8])
@@ -72,15 +72,16 @@ def round_weights(
             rounder.block_by_block(runs, progress)
         else:
             rounder.round_all("", [n for n, p in work.items() if p.bits == 4])
-    kept = {f"{name}.weight" for name in work}
-    floats = {
-        n: p.detach().clone()
-        for n, p in module.named_parameters()
-        if n not in kept and not torch.equal(p.detach(), before[n])
-    }
+    floats = {n: p.clone() for n, p in _others(module, work).items() if not torch.equal(p, before[n])}
     return Rounded(
         tensors={n: rounder.made[n] for n in work}, floats=floats, wider=rounder.wider, errors=rounder.errors
     )
+
+
+def _others(module: Any, work: Mapping[str, LayerPlan]) -> dict[str, Any]:
+    """The parameters that stay float; the weights of the others would be kept twice if these held them."""
+    kept = {f"{name}.weight" for name in work}
+    return {n: p.detach() for n, p in module.named_parameters() if n not in kept}
 
 
 class _Rounder:
