@@ -198,7 +198,7 @@ class _Run:
         )
         job = ExportJob(
             format=choice.format,
-            source=self.plan.source,
+            source=prepared.source,
             plan=prepared.plans[choice.format],
             request=request,
             tensors=str(self.work / f"compressed-{choice.format}.safetensors"),

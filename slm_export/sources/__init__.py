@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from slm_export.errors import UsageError
 from slm_export.sources import gguf, huggingface, pytorch
 from slm_export.sources.hub import Location, resolve
 from slm_export.sources.huggingface import SourceInfo
 from slm_export.sources.reference import Reference, load
 
-__all__ = ["Location", "Reference", "SourceInfo", "describe", "load", "resolve"]
+__all__ = ["Location", "Reference", "SourceInfo", "describe", "load", "resolve", "unpacked"]
 
 
 def describe(
@@ -26,3 +28,8 @@ def describe(
     if given:
         raise UsageError(f"{given[0]} says nothing of {location.factory}", next_step="its model.json names the task")
     return pytorch.describe(location, name=name)
+
+
+def unpacked(info: SourceInfo, folder: Path) -> SourceInfo:
+    """The source in a form that `load` takes, in `folder` if it is not so already; raises as its kind's does."""
+    return gguf.unpack(info, folder) if info.kind == gguf.KIND else info

@@ -21,6 +21,7 @@ from slm_export.sources.sentence_transformers import EmbeddingHead
 from slm_export.tasks import LABELLED
 from slm_export.tasks.encoder import POSITIONS_AFTER_PAD
 
+KIND = "huggingface"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -84,7 +85,7 @@ def describe(
     files = _hashes(path) if adapter is None else adapters.hashes(location.path) | _under("base", _hashes(path))
     lengths = [n for n in (_positions(config), head and head.max_tokens) if n]
     return SourceInfo(
-        kind="huggingface" if adapter is None else "peft",
+        kind=KIND if adapter is None else "peft",
         name=name or name_of(location.hub_id or str(location.path.resolve())),
         path=str(path.resolve()),
         hub_id=location.hub_id,

@@ -9,7 +9,7 @@ from typing import Any
 from slm_export import tasks
 from slm_export.errors import InputError, first_line
 from slm_export.records import record
-from slm_export.sources import adapters, gguf
+from slm_export.sources import adapters
 from slm_export.sources.huggingface import SourceInfo
 from slm_export.sources.plain_model import PlainModel
 from slm_export.sources.sentence_transformers import EmbeddingHead
@@ -30,8 +30,8 @@ class Reference:
 
 
 def load(info: SourceInfo, *, max_length: int) -> Reference:
-    """Load the float32 reference and its tokenizer. Never opens a socket, and runs no code that comes with a model but
-    that of a factory the user named.
+    """Load the float32 reference and its tokenizer; of a GGUF file, what it was unpacked to. Never opens a socket, and
+    runs no code that comes with a model but that of a factory the user named.
 
     Raises InputError if it cannot be loaded, or weights and config disagree.
     """
@@ -48,8 +48,6 @@ def load(info: SourceInfo, *, max_length: int) -> Reference:
 
 
 def _load(info: SourceInfo) -> tuple[Any, Any]:
-    if info.kind == gguf.KIND:
-        return gguf.load(info)
     return _load_plain(info, info.plain) if info.plain else _load_huggingface(info)
 
 

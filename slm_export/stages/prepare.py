@@ -56,6 +56,7 @@ class PrepareJob:
 class Prepared:
     """What the stage leaves in its folder: plans, integers, token ids, and the outputs artifacts are compared with."""
 
+    source: SourceInfo  # what later stages load
     plans: dict[str, QuantPlan]
     inputs: tuple[str, ...]  # what the exported graph takes, in order
     pad_id: int
@@ -75,7 +76,8 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
     folder = Path(job.folder)
     task = tasks.get(job.source.task)
     progress("loading the reference", 0, 1)
-    reference = sources.load(job.source, max_length=job.max_length)
+    source = sources.unpacked(job.source, folder / "unpacked")
+    reference = sources.load(source, max_length=job.max_length)
     prunable = find_prunable(reference.module, task, job.pruning) if job.pruning else None
     tokenizer_files, tokenizer = write_tokenizer(reference, folder, strategy=task.TRUNCATION)
     samples = job.evaluation.samples
@@ -112,6 +114,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         save_outputs(folder / f"eager-{format}.npz", eager.outputs(compressed, compressed.plan))
         save_outputs(folder / f"weights-only-{format}.npz", eager.outputs(compressed, compressed.plan.weights_only()))
     prepared = Prepared(
+        source=source,
         plans={format: compressed.plan for format, compressed in made.compressed.items()},
         trials=made.trials,
         tuning=made.tuning,
