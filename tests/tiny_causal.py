@@ -92,42 +92,61 @@ def trained(family: str, tokenizer: Any, *, seed: int) -> Any:
 
 
 def write_gguf(folder: Path, path: Path) -> None:
-    """A saved Qwen2 as one GGUF file: half the matrices float32, half Q8_0."""
+    """A saved Qwen2 or GPT-2 as one GGUF file: half the matrices float32, half Q8_0."""
     import gguf
     import numpy as np
     from safetensors.numpy import load_file
 
     config = json.loads((folder / "config.json").read_text())
+    kind = config["model_type"]
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    writer = gguf.GGUFWriter(path, "qwen2")
+    writer = gguf.GGUFWriter(path, kind)
     writer.add_license("mit")
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
-    writer.add_vocab_size(config["vocab_size"])
+    _write_shapes(writer, config)
     vocabulary = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
     special = {t["content"] for t in tokenizer["added_tokens"]}
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
+    writer.add_tokenizer_pre({"qwen2": "qwen2", "gpt2": "gpt-2"}[kind])
     writer.add_token_list(vocabulary)
     writer.add_token_types([gguf.TokenType.CONTROL if t in special else gguf.TokenType.NORMAL for t in vocabulary])
     writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(2)
     writer.add_chat_template(TEMPLATE)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, config["num_hidden_layers"])
+    names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, kind.upper()), _blocks(config))
     for number, (name, values) in enumerate(sorted(load_file(folder / "model.safetensors").items())):
-        stem, _, kind = name.rpartition(".")
+        stem, _, part = name.rpartition(".")
+        if "c_" in stem and values.ndim == 2:  # GPT-2's Conv1D, which GGUF files hold as Linears
+            values = np.ascontiguousarray(values.T)
         eight = values.ndim == 2 and number % 2 == 0
         stored = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0) if eight else values.astype(np.float32)
         raw = gguf.GGMLQuantizationType.Q8_0 if eight else None
-        writer.add_tensor(f"{names.get_name(stem)}.{kind}", stored, raw_dtype=raw)
+        writer.add_tensor(f"{names.get_name(stem)}.{part}", stored, raw_dtype=raw)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _blocks(config: dict[str, Any]) -> int:
+    count: int = config.get("num_hidden_layers") or config["n_layer"]
+    return count
+
+
+def _write_shapes(writer: Any, config: dict[str, Any]) -> None:
+    writer.add_block_count(_blocks(config))
+    writer.add_vocab_size(config["vocab_size"])
+    if config["model_type"] == "gpt2":
+        writer.add_context_length(config["n_positions"])
+        writer.add_embedding_length(config["n_embd"])
+        writer.add_feed_forward_length(config["n_inner"])
+        writer.add_head_count(config["n_head"])
+        writer.add_layer_norm_eps(config["layer_norm_epsilon"])
+        return
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])

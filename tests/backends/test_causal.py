@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from slm_export import runtimes
+from slm_export import runtimes, sources
 from slm_export.artifact import Artifact
 from slm_export.chat import Chat, written
 from slm_export.exporters import onnx_causal
@@ -22,7 +22,17 @@ from slm_export.quantization.mixing import tensors_of
 from slm_export.quantization.rounding import round_weights
 from slm_export.records import from_json, read_json
 from tests.conftest import Cli
-from tests.tiny_causal import CONTEXT, FAMILIES, TRACED, TURN, make_tokenizer, texts, write_gguf, write_texts
+from tests.tiny_causal import (
+    CONTEXT,
+    FAMILIES,
+    TRACED,
+    TURN,
+    make_tiny_causal,
+    make_tokenizer,
+    texts,
+    write_gguf,
+    write_texts,
+)
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
@@ -303,6 +313,27 @@ def test_a_gguf_file_is_a_source(causal_source, tmp_path):
     assert "<|im_start|>" in manifest["tokenizer"]["chat_template"]
     (report,) = read_json(tmp_path / "dist/tiny-model-linux-x86_64/parity.json")["reports"]
     assert report["verdict"] == "pass" and report["answers"]["perplexity_reference"] < 12, "it is the trained model"
+
+
+def test_a_gpt2_from_a_gguf_file_answers_as_its_directory_does(tmp_path, monkeypatch):
+    import torch
+
+    known = {
+        "n_inner": 256,
+        "n_positions": 1024,
+        "max_position_embeddings": 1024,
+    }  # what transformers reads no sizes of
+    monkeypatch.setitem(FAMILIES, "gpt2", FAMILIES["gpt2"] | known)
+    make_tiny_causal(tmp_path / "model", family="gpt2")
+    write_gguf(tmp_path / "model", tmp_path / "tiny.gguf")
+    ids = torch.tensor([[5, 9, 17, 40, 3, 60]])
+    answers = []
+    for name in ("model", "tiny.gguf"):
+        info = sources.unpacked(sources.describe(sources.Location(path=tmp_path / name)), tmp_path / "unpacked")
+        module = sources.load(info, max_length=64).module
+        assert sum(isinstance(m, torch.nn.Linear) for m in module.modules()) == 9
+        answers.append(module(input_ids=ids).logits)
+    assert float((answers[0] - answers[1]).abs().max()) < 0.02 * float(answers[0].abs().max())
 
 
 def test_a_file_that_is_no_gguf_is_refused(tmp_path):
