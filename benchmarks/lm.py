@@ -80,7 +80,7 @@ def main() -> None:
             if artifact.format == "onnx":
                 kind, file = "genai", str(bundle / "onnx")
             runners[name] = Runner(kind, sys.executable, file)
-            sizes[name] = sum(f.bytes for f in artifact.files) / 1e6
+            sizes[name] = _megabytes((bundle / artifact.path).parent if kind == "genai" else bundle / artifact.path)
     for name, flags in PEERS.items() if args.genai else ():
         folder = _built(name, flags, args.model, args.genai)
         runners[name] = Runner("genai", sys.executable, str(folder))

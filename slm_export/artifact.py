@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import field
 from pathlib import Path
 
 from slm_export.generation import Rules
@@ -63,6 +64,7 @@ class RuntimeRecord:
     version: str
     oldest: str  # the oldest version this very artifact was seen to pass in
     backend: str
+    options: dict[str, str] = field(default_factory=dict)  # of the session it passed with, which an app must set too
 
 
 @record

@@ -74,12 +74,18 @@ def execute(plan: RunPlan, listener: Listener | None = None) -> RunResult:
             raise
         if result.error:
             result.error.add_note(f"log: {_keep_log(plan, work)}")
+        else:
+            _log(plan).unlink(missing_ok=True)  # of an earlier run that failed
     return result
+
+
+def _log(plan: RunPlan) -> Path:
+    return plan.out / f"{plan.name}.log"
 
 
 def _keep_log(plan: RunPlan, work: Path) -> Path:
     """What the stages' libraries printed, traces included, beside where the bundle would be."""
-    kept = plan.out / f"{plan.name}.log"
+    kept = _log(plan)
     logs = sorted(work.glob("*.log"), key=lambda p: p.stat().st_mtime)
     kept.write_text("".join(f"== {p.stem}\n{p.read_text(errors='replace')}\n" for p in logs), encoding="utf-8")
     return kept
@@ -194,7 +200,13 @@ class _Run:
             pad_id=prepared.pad_id,
             generation=prepared.generation,
             tokenizer=str(self.work / "tokenizer"),
-            runtime=RuntimeRecord(package=spec.package, version=spec.version, oldest=spec.oldest, backend=spec.backend),
+            runtime=RuntimeRecord(
+                package=spec.package,
+                version=spec.version,
+                oldest=spec.oldest,
+                backend=spec.backend,
+                options=spec.options,
+            ),
         )
         job = ExportJob(
             format=choice.format,

@@ -36,6 +36,8 @@ def problems(data: dict[str, Any]) -> list[str]:
         if isinstance(table, dict):
             found += _scheme_problems(f"runtimes.{format}", table)
             found += _package_problems(f"runtimes.{format}", format, table)
+            if table.get("options") and format != "onnx":
+                found.append(f"runtimes.{format}.options: only ONNX Runtime's sessions take any")
     found += _table_problems("shapes", data["shapes"], Shapes) if "shapes" in data else []
     found += _table_problems("budgets", data.get("budgets", {}), Budgets)
     for number, row in enumerate(_list(data, "limits", found), 1):

@@ -18,6 +18,7 @@ class RuntimeSpec:
     schemes: tuple[str, ...]
     default_scheme: str
     oldest_for: dict[str, str] = field(default_factory=dict)  # by scheme, where it needs a newer one
+    options: dict[str, str] = field(default_factory=dict)  # of its sessions; ONNX Runtime's config entries
 
     def in_scheme(self, scheme: str) -> RuntimeSpec:
         """The same with the oldest version that must answer right in a scheme."""

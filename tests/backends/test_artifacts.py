@@ -114,6 +114,12 @@ def test_two_tokens_are_length_enough(tiny, cli):
         assert run(session, [2], [2, 3]).shape == (2, 4)
 
 
+def test_onnx_runtime_is_told_the_options_that_the_manifest_names(make_bundle):
+    session, artifact = open_session(make_bundle(*flags("w8a8-dynamic")), "onnx")
+    (name,) = artifact.runtime.options
+    assert session._session.get_session_options().get_session_config_entry(name) == "1"
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="the runner is compiled with g++")
 def test_a_pte_runs_without_torch_as_it_does_with_it(make_bundle, tmp_path, monkeypatch):
     from slm_export.runtimes import executorch_native

@@ -303,6 +303,9 @@ def test_if_nothing_passes_the_old_bundle_still_stands(tiny, cli, make_bundle):
     assert answer["bundle"] is None and answer["verdict"] == "fail" and answer["exit_code"] == 5
     assert (old / "manifest.json").read_bytes() == before
     assert (cli.folder / "dist/model-model-strict.log").is_file()
+    args[-2] = "onnx"
+    cli.ok(*args)
+    assert not (cli.folder / "dist/model-model-strict.log").exists(), "what failed before has passed"
 
 
 def test_an_artifact_over_the_targets_budget_is_left_out_with_exit_code_6(tiny, cli):

@@ -37,8 +37,9 @@ def test_the_manifest_keeps_the_contract(manifest):
         assert [i["name"] for i in artifact["inputs"]] == ["input_ids", "attention_mask"]
         assert artifact["outputs"][0]["name"] == "logits" and artifact["outputs"][0]["shape"][1] == 77
         assert artifact["layers_carried"] == 15 and artifact["thresholds"]["flip_rate"] <= 0.01
-        assert set(artifact["runtime"]) == {"package", "version", "oldest", "backend"}
+        assert set(artifact["runtime"]) == {"package", "version", "oldest", "backend", "options"}
     onnx = manifest["artifacts"][2]
+    assert onnx["runtime"]["options"] == {"session.x64quantprecision": "1"}
     assert onnx["inputs"][0] == {"name": "input_ids", "dtype": "int64", "shape": ["batch", "sequence"]}
     assert manifest["artifacts"][1]["signatures"][0] == {"name": "seq_16", "sequence": 16}
 

@@ -34,6 +34,10 @@ class Artifact(json: JSONObject) {
     val maxLength: Int = json.getInt("max_length")
     val padId: Int = json.getInt("pad_id")
     val provenIn: String = json.getJSONObject("runtime").let { "${it.getString("package")} ${it.getString("version")}" }
+
+    /** Settings of the runtime's session that the artifact was proven with. */
+    val options: Map<String, String> = json.getJSONObject("runtime").optJSONObject("options")
+        ?.let { given -> given.keys().asSequence().associateWith(given::getString) }.orEmpty()
     val memoryBytes: Long = json.getJSONObject("memory").let {
         it.long("first_load_bytes") ?: (it.getLong("weights_bytes") + it.getLong("activations_bytes"))
     }

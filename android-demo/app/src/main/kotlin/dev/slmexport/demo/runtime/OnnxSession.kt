@@ -13,7 +13,7 @@ import java.nio.LongBuffer
 
 class OnnxSession(file: File, private val artifact: Artifact) : Session {
     private val environment = OrtEnvironment.getEnvironment()
-    private val session = environment.createSession(file.path)
+    private val session = opened(environment, file, artifact)
     override val runtime = onnxRuntime(environment)
 
     override fun run(tokens: Tokens): Map<String, Matrix> {
@@ -33,7 +33,7 @@ class OnnxSession(file: File, private val artifact: Artifact) : Session {
 
 class OnnxCausalSession(file: File, artifact: Artifact) : CausalSession {
     private val environment = OrtEnvironment.getEnvironment()
-    private val session = environment.createSession(file.path)
+    private val session = opened(environment, file, artifact)
     private val inputs = artifact.parts.first().inputs
     private val caches = inputs.filter { it.name.startsWith("past_key_values.") }
     private var held: OrtSession.Result? = null
@@ -91,6 +91,12 @@ private fun integers(environment: OrtEnvironment, spec: TensorSpec, values: IntA
     if (spec.dtype == "int32") return OnnxTensor.createTensor(environment, IntBuffer.wrap(values), shape)
     return OnnxTensor.createTensor(environment, LongBuffer.wrap(LongArray(values.size) { values[it].toLong() }), shape)
 }
+
+private fun opened(environment: OrtEnvironment, file: File, artifact: Artifact): OrtSession =
+    OrtSession.SessionOptions().use { options ->
+        artifact.options.forEach(options::addConfigEntry)
+        environment.createSession(file.path, options)
+    }
 
 private fun matrix(result: OrtSession.Result, name: String): Matrix {
     val tensor = result[name].get() as OnnxTensor
