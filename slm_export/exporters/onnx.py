@@ -23,7 +23,7 @@ from slm_export.exporters.common import (
     sample_inputs,
     static_graph,
 )
-from slm_export.exporters.onnx_graph import tidy, with_zero_points
+from slm_export.exporters.onnx_graph import guard_int8_products, tidy
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.points import Forms
 
@@ -65,8 +65,7 @@ def _write(compressed: Compressed, request: ExportRequest, path: Path, *, root: 
     program = _lower(compressed, request)
     layers = [n for n, p in compressed.plan.layers.items() if p.bits == 16]
     tidy(program.model, halved=[compressed.module.get_submodule(n).weight.detach().numpy() for n in layers])
-    if not with_zero_points(program.model):
-        request = _saturating(request)
+    guard_int8_products(program.model)
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(str(path), external_data=False)
     artifact = checked_artifact(path, compressed, request, format="onnx", root=root, batch=None, scheme=scheme)
@@ -75,7 +74,7 @@ def _write(compressed: Compressed, request: ExportRequest, path: Path, *, root: 
 
 
 def _saturating(request: ExportRequest) -> ExportRequest:
-    """Without the option that ONNX Runtime cannot follow for weights that several products share."""
+    """Without the option that ONNX Runtime cannot follow for weights that the branches of a graph share."""
     options = {name: value for name, value in request.runtime.options.items() if name != UNSIGNED}
     return replace(request, runtime=replace(request.runtime, options=options))
 
@@ -97,7 +96,7 @@ def _write_generator(
     from slm_export.exporters import onnx_seq2seq
     from slm_export.exporters.onnx_layers import with_layers
 
-    request = _saturating(request)  # both branches of the decoder share its weights
+    request = _saturating(request)
     return onnx_seq2seq.write(with_layers(compressed), compressed, request, folder, root=root, scheme=scheme)
 
 

@@ -23,23 +23,47 @@ def tidy(model: Any, *, halved: Iterable[npt.NDArray[np.float32]] = ()) -> None:
     _strip(model)
 
 
-def with_zero_points(model: Any) -> bool:
-    """Give every MatMulInteger's weight a zero point of its own, in place, and say whether that could be done.
+def guard_int8_products(model: Any) -> None:
+    """Let no product of int8 weights saturate, in place.
 
-    Where a session is told to, and the processor needs it, ONNX Runtime makes such weights unsigned; up to 1.29 only
-    those with a zero point. A weight or zero point that two nodes share it makes twice, and then refuses the file.
+    On x86 without VNNI, ONNX Runtime adds pairs of uint8 times int8 in 16 bits. Where a session is told to, it makes
+    weights unsigned there; up to 1.29 only those with a zero point. A weight, or a zero point, of two nodes it makes
+    twice, and then refuses the file. So each gets a zero point of its own; weights that nodes share, as ALBERT's,
+    are stored unsigned, which processors with VNNI multiply no faster than others.
     """
-    products = [node for node in model.graph if node.op_type == "MatMulInteger"]
-    if any(len(node.inputs[1].uses()) > 1 for node in products):
-        return False
-    for node in products:
-        name = f"{node.inputs[1].name}.zero_point"
-        zero = ir.Value(name=name, const_value=ir.tensor(np.array(0, np.int8), name=name))
-        zero.dtype, zero.shape = ir.DataType.INT8, ir.Shape([])
-        model.graph.register_initializer(zero)
-        node.resize_inputs(4)
-        node.replace_input_with(3, zero)
-    return True
+    places = {"MatMulInteger": (1, 3), "DequantizeLinear": (0, 2)}  # of weight and zero point among a node's inputs
+    for node in model.graph:
+        weight, zero = places.get(node.op_type, (0, 0))
+        value = node.inputs[weight] if zero else None
+        if value is None or value.name not in model.graph.initializers:
+            continue
+        if value.dtype == ir.DataType.INT8 and len(value.uses()) > 1:
+            _store(value, _unsigned(value.const_value.numpy()))
+        _give_zero_point(model.graph, node, value, zero)
+
+
+def _give_zero_point(graph: Any, node: Any, weight: Any, at: int) -> None:
+    """As input number `at`; one for all nodes that share the weight."""
+    there = node.inputs[at] if len(node.inputs) > at else None
+    name = f"{weight.name}.zero_point"
+    if name not in graph.initializers:
+        stored = np.array(0, np.int8) if there is None else there.const_value.numpy()
+        own = ir.Value(name=name)
+        _store(own, _unsigned(stored) if weight.dtype == ir.DataType.UINT8 else stored)
+        graph.register_initializer(own)
+    node.resize_inputs(at + 1)
+    node.replace_input_with(at, graph.initializers[name])
+    if there is not None and not there.uses():
+        del graph.initializers[there.name]
+
+
+def _unsigned(ints: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
+    return (ints.astype(np.int16) + 128).astype(np.uint8)
+
+
+def _store(value: Any, array: npt.NDArray[Any]) -> None:
+    value.const_value = ir.tensor(array, name=value.name)
+    value.dtype, value.shape = value.const_value.dtype, value.const_value.shape
 
 
 def _keep_layer_norms_apart(graph: Any) -> None:

@@ -132,7 +132,8 @@ def _weight_dtype(name: str, stored: dict[str, Any], made_by: dict[str, Any]) ->
         if node.op_type not in ("Cast", "Transpose", "DequantizeLinear"):
             return ""
         name = node.input[0]
-    return _dtype(stored[name].data_type) if name in stored else ""
+    dtype = _dtype(stored[name].data_type) if name in stored else ""
+    return "int8" if dtype == "uint8" else dtype  # offset by 128
 
 
 def _activations(graph: Any, dims: dict[str, int]) -> int:
@@ -197,6 +198,8 @@ def _table(layer: str, ints: Any, stored: dict[str, Any], bits: int | None) -> S
         low, high = ints & 15, ints >> 4
         both = np.stack([low, high], axis=-1).astype(np.int8) - 8
         return _weight(layer, both.reshape(len(ints), -1), scales.reshape(len(ints), -1))
+    if ints.dtype == np.uint8 and ints.ndim == 2:  # MatMulInteger [inputs, outputs], offset by 128
+        ints = (ints.astype(np.int16) - 128).astype(np.int8)
     if ints.dtype == np.uint8:  # MatMulNBits: [outputs, blocks, block], offset by 128, a scale for each block
         blocks = scales.reshape(len(ints), -1)
         channels = blocks[:, 0] if (blocks == blocks[:, :1]).all() else blocks
