@@ -28,6 +28,7 @@ RUN_NEEDS = {
     "tflite": {"ai-edge-litert": "ai_edge_litert"},
     "onnx": {"onnxruntime": "onnxruntime"},
 }
+TAKE_OPTIONS = ("onnxruntime",)  # packages whose sessions a profile can set options of
 TESTED = {
     "torch": "2.13.0",
     "executorch": "1.5.1",

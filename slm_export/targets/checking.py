@@ -8,7 +8,7 @@ from typing import Any
 
 from slm_export.errors import nearest
 from slm_export.names import FORMATS, METRICS, PACKS, SCHEMES, TASKS, is_file_name
-from slm_export.requirements import RUN_NEEDS
+from slm_export.requirements import RUN_NEEDS, TAKE_OPTIONS
 from slm_export.targets.profile import Budgets, RuntimeSpec, Shapes
 
 OPERATING_SYSTEMS = ("android", "ios", "linux")
@@ -36,8 +36,7 @@ def problems(data: dict[str, Any]) -> list[str]:
         if isinstance(table, dict):
             found += _scheme_problems(f"runtimes.{format}", table)
             found += _package_problems(f"runtimes.{format}", format, table)
-            if table.get("options") and format != "onnx":
-                found.append(f"runtimes.{format}.options: only ONNX Runtime's sessions take any")
+            found += _option_problems(f"runtimes.{format}", table)
     found += _table_problems("shapes", data["shapes"], Shapes) if "shapes" in data else []
     found += _table_problems("budgets", data.get("budgets", {}), Budgets)
     for number, row in enumerate(_list(data, "limits", found), 1):
@@ -70,6 +69,12 @@ def _name_problems(name: Any) -> list[str]:
 
 def _package_problems(where: str, format: str, table: dict[str, Any]) -> list[str]:
     return _value(f"{where}.package", table.get("package"), tuple(RUN_NEEDS.get(format, ())))
+
+
+def _option_problems(where: str, table: dict[str, Any]) -> list[str]:
+    if not table.get("options") or table.get("package") in TAKE_OPTIONS:
+        return []
+    return [f"{where}.options: sessions of {' and '.join(TAKE_OPTIONS)} alone take any"]
 
 
 def _scheme_problems(where: str, table: dict[str, Any]) -> list[str]:

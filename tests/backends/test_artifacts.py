@@ -114,10 +114,15 @@ def test_two_tokens_are_length_enough(tiny, cli):
         assert run(session, [2], [2, 3]).shape == (2, 4)
 
 
-def test_onnx_runtime_is_told_the_options_that_the_manifest_names(make_bundle):
-    session, artifact = open_session(make_bundle(*flags("w8a8-dynamic")), "onnx")
+def test_int8_products_of_onnx_can_be_made_unsigned_and_the_session_is_told_to(make_bundle):
+    import onnx
+
+    bundle = make_bundle(*flags("w8a8-dynamic"))
+    session, artifact = open_session(bundle, "onnx")
     (name,) = artifact.runtime.options
     assert session._session.get_session_options().get_session_config_entry(name) == "1"
+    products = [n for n in onnx.load(bundle / artifact.path).graph.node if n.op_type == "MatMulInteger"]
+    assert products and len({n.input[3] for n in products}) == len({n.input[1] for n in products}) == len(products)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="the runner is compiled with g++")
