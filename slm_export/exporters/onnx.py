@@ -33,7 +33,6 @@ INT8_GROUPS = True
 TWIN_APART: frozenset[str] = frozenset()
 UNROLLS = False
 OPSET = 20
-UNSIGNED = "session.x64quantprecision"  # option: weights of int8 products are made unsigned where they would saturate
 OPSET_OF_INT16 = 21  # the first whose QuantizeLinear makes 16 bits
 
 
@@ -61,7 +60,9 @@ def _write(compressed: Compressed, request: ExportRequest, path: Path, *, root: 
 
         return onnx_causal.artifact(compressed, request, path.parent, root=root, scheme=scheme)
     if request.task in tasks.ENCODER_DECODERS:
-        return _write_generator(compressed, request, path.parent, root=root, scheme=scheme)
+        from slm_export.exporters import onnx_seq2seq
+
+        return onnx_seq2seq.write(compressed, request, path.parent, root=root, scheme=scheme)
     program = _lower(compressed, request)
     layers = [n for n, p in compressed.plan.layers.items() if p.bits == 16]
     tidy(program.model, halved=[compressed.module.get_submodule(n).weight.detach().numpy() for n in layers])
@@ -73,12 +74,6 @@ def _write(compressed: Compressed, request: ExportRequest, path: Path, *, root: 
     return artifact
 
 
-def _saturating(request: ExportRequest) -> ExportRequest:
-    """Without the option that ONNX Runtime cannot follow for weights that the branches of a graph share."""
-    options = {name: value for name, value in request.runtime.options.items() if name != UNSIGNED}
-    return replace(request, runtime=replace(request.runtime, options=options))
-
-
 def _require_varying(artifact: Artifact, declared: Mapping[str, Sequence[str]]) -> None:
     fixed = [f"{s.name} {list(s.shape)}" for s in artifact.inputs if s.shape != tuple(declared[s.name])]
     if fixed:
@@ -88,16 +83,6 @@ def _require_varying(artifact: Artifact, declared: Mapping[str, Sequence[str]]) 
             why="the model's forward makes a Python number of a dimension: len(x), int(...), .tolist(), a loop over it",
             next_step="write x.size(0) where it says len(x), and operations on tensors where it loops",
         )
-
-
-def _write_generator(
-    compressed: Compressed, request: ExportRequest, folder: Path, *, root: Path, scheme: str
-) -> Artifact:
-    from slm_export.exporters import onnx_seq2seq
-    from slm_export.exporters.onnx_layers import with_layers
-
-    request = _saturating(request)
-    return onnx_seq2seq.write(with_layers(compressed), compressed, request, folder, root=root, scheme=scheme)
 
 
 def _graph(compressed: Compressed, request: ExportRequest) -> Any:

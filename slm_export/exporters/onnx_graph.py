@@ -23,37 +23,38 @@ def tidy(model: Any, *, halved: Iterable[npt.NDArray[np.float32]] = ()) -> None:
     _strip(model)
 
 
+PRODUCTS = {"MatMulInteger": (1, 3), "DequantizeLinear": (0, 2)}  # of weight and zero point among a node's inputs
+
+
 def guard_int8_products(model: Any) -> None:
     """Let no product of int8 weights saturate, in place.
 
     On x86 without VNNI, ONNX Runtime adds pairs of uint8 times int8 in 16 bits. Where a session is told to, it makes
-    weights unsigned there; up to 1.29 only those with a zero point. A weight, or a zero point, of two nodes it makes
-    twice, and then refuses the file. So each gets a zero point of its own; weights that nodes share, as ALBERT's,
+    weights unsigned there; up to 1.29 only those with a zero point. A weight, or a zero point, of two products it makes
+    twice, and then refuses the file. So each gets a zero point of its own; weights that products share, as ALBERT's,
     are stored unsigned, which processors with VNNI multiply no faster than others.
     """
-    places = {"MatMulInteger": (1, 3), "DequantizeLinear": (0, 2)}  # of weight and zero point among a node's inputs
     for node in model.graph:
-        weight, zero = places.get(node.op_type, (0, 0))
+        weight, zero = PRODUCTS.get(node.op_type, (0, 0))
         value = node.inputs[weight] if zero else None
         if value is None or value.name not in model.graph.initializers:
             continue
-        if value.dtype == ir.DataType.INT8 and len(value.uses()) > 1:
+        if value.dtype == ir.DataType.INT8 and sum(use.node.op_type in PRODUCTS for use in value.uses()) > 1:
             _store(value, _unsigned(value.const_value.numpy()))
         _give_zero_point(model.graph, node, value, zero)
 
 
 def _give_zero_point(graph: Any, node: Any, weight: Any, at: int) -> None:
-    """As input number `at`; one for all nodes that share the weight."""
-    there = node.inputs[at] if len(node.inputs) > at else None
+    """In place of input number `at`; one for all nodes that share the weight."""
+    there = node.inputs[at]
     name = f"{weight.name}.zero_point"
     if name not in graph.initializers:
-        stored = np.array(0, np.int8) if there is None else there.const_value.numpy()
+        stored = there.const_value.numpy()
         own = ir.Value(name=name)
         _store(own, _unsigned(stored) if weight.dtype == ir.DataType.UINT8 else stored)
         graph.register_initializer(own)
-    node.resize_inputs(at + 1)
     node.replace_input_with(at, graph.initializers[name])
-    if there is not None and not there.uses():
+    if not there.uses():
         del graph.initializers[there.name]
 
 

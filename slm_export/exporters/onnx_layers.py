@@ -19,8 +19,11 @@ from slm_export.quantplan import StaticRange
 FLOAT_ACTIVATIONS, INT8_ACTIVATIONS = 0, 4  # MatMulNBits accuracy levels
 
 
-def quantized_layer(compressed: Compressed, name: str, layer: torch.nn.Module) -> torch.nn.Module | None:
-    """The module that stands for layer `name` under the plan, or None where the plan keeps it float."""
+def quantized_layer(
+    compressed: Compressed, name: str, layer: torch.nn.Module, *, unsigned: bool = False
+) -> torch.nn.Module | None:
+    """The module that stands for layer `name` under the plan, or None where the plan keeps it float; int8 weights that
+    are multiplied as such are stored offset by 128 if `unsigned`."""
     tensor = compressed.tensors.get(name)
     if tensor is None:
         return None
@@ -28,9 +31,9 @@ def quantized_layer(compressed: Compressed, name: str, layer: torch.nn.Module) -
         return Int8Embedding(tensor, factor=float(getattr(layer, "embed_scale", 1.0)))
     activations = compressed.plan.layers[name].activations
     if activations == "per-tensor":
-        return DynamicLinear(tensor, layer.bias)
+        return DynamicLinear(tensor, layer.bias, unsigned=unsigned)
     if activations == "float" and tensor.group is None and block_size(tensor.ints.shape[1]) is None:
-        return DequantizedLinear(tensor, layer.bias)
+        return DequantizedLinear(tensor, layer.bias, unsigned=unsigned)
     return BlockLinear(tensor, layer.bias, FLOAT_ACTIVATIONS if activations == "float" else INT8_ACTIVATIONS)
 
 
@@ -62,9 +65,11 @@ class DynamicLinear(torch.nn.Module):
 
     weight = None  # T5 looks whether there is one
 
-    def __init__(self, tensor: QuantizedTensor, bias: Any) -> None:
+    def __init__(self, tensor: QuantizedTensor, bias: Any, *, unsigned: bool = False) -> None:
         super().__init__()
-        self.register_buffer("ints", tensor.ints.T.contiguous())
+        self.offset, ints = _stored(tensor, unsigned=unsigned)
+        self.register_buffer("ints", ints)
+        self.register_buffer("zero_point", torch.tensor(self.offset, dtype=ints.dtype))
         self.register_buffer("scales", tensor.scales)
         self.bias = bias
 
@@ -76,9 +81,16 @@ class DynamicLinear(torch.nn.Module):
             shapes=(x.shape, (), ()),
         )
         shape = (*x.shape[:-1], self.ints.shape[1])
-        sums = torch.onnx.ops.symbolic("MatMulInteger", (quantized, self.ints, zero), dtype=torch.int32, shape=shape)
+        inputs = (quantized, self.ints, zero, self.zero_point)
+        sums = torch.onnx.ops.symbolic("MatMulInteger", inputs, dtype=torch.int32, shape=shape)
         y = sums.to(torch.float32) * (scale * self.scales)
         return y if self.bias is None else y + self.bias
+
+
+def _stored(tensor: QuantizedTensor, *, unsigned: bool) -> tuple[int, torch.Tensor]:
+    """What the integers are offset by, and they [inputs, outputs]."""
+    ints = tensor.ints.T.contiguous()
+    return (128, (ints.to(torch.int16) + 128).to(torch.uint8)) if unsigned else (0, ints)
 
 
 def blocks(tensor: QuantizedTensor) -> tuple[torch.Tensor, torch.Tensor, int]:
@@ -128,13 +140,12 @@ class DequantizedLinear(torch.nn.Module):
 
     weight = None  # T5 looks whether there is one
 
-    def __init__(self, tensor: QuantizedTensor, bias: Any) -> None:
+    def __init__(self, tensor: QuantizedTensor, bias: Any, *, unsigned: bool = False) -> None:
         super().__init__()
-        self.register_buffer("ints", tensor.ints.T.contiguous())
+        self.offset, ints = _stored(tensor, unsigned=unsigned)
+        self.register_buffer("ints", ints)
         self.register_buffer("scales", tensor.scales)
-        self.register_buffer(
-            "zeros", torch.zeros_like(tensor.scales, dtype=torch.int8)
-        )  # ONNX Runtime 1.22 asks for it
+        self.register_buffer("zeros", torch.full_like(tensor.scales, self.offset, dtype=ints.dtype))
         self.bias = bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -186,7 +197,8 @@ class TiedEmbedding(torch.nn.Module):
         if isinstance(head, BlockLinear):
             found = (head.ints.index_select(0, rows).to(torch.float32) - 128) * scales[:, :, None]
         else:
-            found = head.ints.index_select(1, rows).T.to(torch.float32) * scales[:, None]
+            found = head.ints.index_select(1, rows).T.to(torch.float32)
+            found = (found - head.offset if head.offset else found) * scales[:, None]
         return _times(found.reshape(*ids.shape, -1), self.factor)
 
 
@@ -200,12 +212,15 @@ def tie(embedding: torch.nn.Module, head: torch.nn.Module, tensors: tuple[Any, A
     return TiedEmbedding(head, embedding.factor) if same else embedding
 
 
-def with_layers(compressed: Compressed) -> Any:
+def with_layers(compressed: Compressed, *, unsigned: bool = False) -> Any:
     """A copy of the module with these layers in place of those that the plan quantizes, and recurrent operators."""
     from slm_export.exporters.onnx_recurrent import recurrent_operator
 
+    def layer_for(name: str, layer: Any) -> Any:
+        return recurrent_operator(layer) or quantized_layer(compressed, name, layer, unsigned=unsigned)
+
     module = copy_structure(compressed.module)
-    replace_layers(module, lambda name, layer: recurrent_operator(layer) or quantized_layer(compressed, name, layer))
+    replace_layers(module, layer_for)
     return module
 
 

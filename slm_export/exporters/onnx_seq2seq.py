@@ -12,7 +12,7 @@ from typing import Any
 from slm_export.artifact import Artifact, Part, TensorSpec
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters.common import TRACED_LENGTH, ExportRequest
-from slm_export.exporters.onnx_graph import tidy
+from slm_export.exporters.onnx_graph import guard_int8_products, tidy
 from slm_export.exporters.parts import checked_parts
 from slm_export.exporters.seq2seq import BOTH, OWN, CacheShape, cache_shape
 from slm_export.quantization.compressed import Compressed
@@ -22,16 +22,23 @@ OPSET = 20
 SAID = 3  # tokens of an answer traced with; like TRACED_LENGTH no other dimension
 
 
-def write(
-    module: Any, compressed: Compressed, request: ExportRequest, folder: Path, *, root: Path, scheme: str
-) -> Artifact:
-    """Lower `module`, whose quantized layers are already ONNX's own, into `folder`."""
+def write(compressed: Compressed, request: ExportRequest, folder: Path, *, root: Path, scheme: str) -> Artifact:
+    """Lower both halves into `folder`. Raises ExportError if torch.onnx fails, or a file is not what was asked for.
+
+    The decoder's two branches share all its weights, so that their int8 products are stored unsigned: see
+    `onnx_graph.guard_int8_products`.
+    """
+    from slm_export.exporters.onnx_layers import with_layers
+
     shape = cache_shape(compressed.module, request)
     halved = [n for n, p in compressed.plan.layers.items() if p.bits == 16]
     weights = [compressed.module.get_submodule(n).weight.detach().numpy() for n in halved]
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        _save(_encoder(module), folder / ENCODER, weights)
+        encoder = _encoder(with_layers(compressed))
+        guard_int8_products(encoder)
+        _save(encoder, folder / ENCODER, weights)
+        module = with_layers(compressed, unsigned=True)
         _tie(module, compressed)
         _save(_decoder(module, shape), folder / DECODER, weights)
     except Exception as err:  # torch.onnx raises its own, torch.export's and plain Python's kinds

@@ -212,7 +212,7 @@ def swap_two_labels(path):
 
     model = onnx.load(path)
     for tensor in model.graph.initializer:
-        if "classifier" in tensor.name:
+        if "classifier" in tensor.name and tensor.dims:  # not a zero point
             values = onnx.numpy_helper.to_array(tensor).copy()
             values[..., [0, 1]] = values[..., [1, 0]]
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
