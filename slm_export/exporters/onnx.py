@@ -20,10 +20,11 @@ from slm_export.exporters.common import (
     Exported,
     ExportRequest,
     checked_artifact,
+    float_twin,
     sample_inputs,
     static_graph,
 )
-from slm_export.exporters.onnx_graph import guard_int8_products, tidy
+from slm_export.exporters.onnx_graph import guard_int8_products, make_activations_float, save, tidy
 from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.points import Forms
 
@@ -45,13 +46,27 @@ def export(compressed: Compressed, request: ExportRequest, out: Path) -> Exporte
 
     Batch and sequence vary freely. Raises ExportError if torch.onnx fails, or the file is not what was asked for.
     """
-    artifact = _write(compressed, request, out / "onnx" / "model.onnx", root=out, scheme=compressed.plan.scheme)
-    if not compressed.plan.quantizes_activations:
+    plan = compressed.plan
+    artifact = _write(compressed, request, out / "onnx" / "model.onnx", root=out, scheme=plan.scheme)
+    if not plan.quantizes_activations:
         return Exported(artifact=artifact, twin=None)
-    plan = compressed.plan.weights_only()
-    scheme = compressed.plan.scheme.partition("a")[0]
-    twin = _write(replace(compressed, plan=plan), request, out / "twin/onnx/model.onnx", root=out, scheme=scheme)
+    if not plan.ranges:
+        return Exported(artifact=artifact, twin=_twin(artifact, out))
+    scheme = plan.scheme.partition("a")[0]
+    floats = replace(compressed, plan=plan.weights_only())
+    twin = _write(floats, request, out / "twin/onnx/model.onnx", root=out, scheme=scheme)
     return Exported(artifact=artifact, twin=twin)
+
+
+def _twin(artifact: Artifact, out: Path) -> Artifact:
+    """Its graphs once more, in out/twin, with float activations."""
+    import onnx_ir as ir
+
+    for path in (file.path for file in artifact.files if file.path.endswith(".onnx")):
+        model = ir.load(out / path)
+        make_activations_float(model)
+        save(model, out / "twin" / path)
+    return float_twin(artifact, out / "twin" / artifact.path, root=out)
 
 
 def _write(compressed: Compressed, request: ExportRequest, path: Path, *, root: Path, scheme: str) -> Artifact:

@@ -27,7 +27,7 @@ from slm_export.errors import ExportError, first_line
 from slm_export.exporters import onnx_causal_traced
 from slm_export.exporters.causal import cache_shape
 from slm_export.exporters.common import ExportRequest
-from slm_export.exporters.onnx_graph import tidy
+from slm_export.exporters.onnx_graph import save, tidy
 from slm_export.exporters.onnx_layers import FLOAT_ACTIVATIONS, INT8_ACTIVATIONS, blocks, tie_lookups, with_layers
 from slm_export.exporters.parts import checked_parts
 from slm_export.quantization.compressed import Compressed
@@ -35,8 +35,6 @@ from slm_export.quantization.weights import QuantizedTensor
 from slm_export.records import record
 
 MODEL, CONFIG = "model.onnx", "genai_config.json"
-EMBEDDED_BYTES = 1_900_000_000  # protobuf ends at two gigabytes; larger weights lie beside the graph
-DATA_SUFFIX = "_data"  # as transformers.js looks for it
 
 
 def artifact(compressed: Compressed, request: ExportRequest, folder: Path, *, root: Path, scheme: str) -> Artifact:
@@ -90,7 +88,7 @@ def write(compressed: Compressed, request: ExportRequest, folder: Path) -> list[
     _fix_widths(graph.graph, description["model"]["decoder"]["head_size"])
     _drop_absent_inputs(graph.graph)
     (folder / CONFIG).write_text(json.dumps(_limited(description, request), indent=2) + "\n", encoding="utf-8")
-    return [*_save(graph, folder / MODEL), folder / CONFIG, *_for_other_runners(compressed.module, request, folder)]
+    return [*save(graph, folder / MODEL), folder / CONFIG, *_for_other_runners(compressed.module, request, folder)]
 
 
 def _for_other_runners(module: Any, request: ExportRequest, folder: Path) -> list[Path]:
@@ -118,17 +116,6 @@ def _drop_absent_inputs(graph: Any) -> None:
     for node in graph:
         while node.inputs and (node.inputs[-1] is None or not node.inputs[-1].name):
             node.resize_inputs(len(node.inputs) - 1)
-
-
-def _save(graph: Any, path: Path) -> list[Path]:
-    import onnx_ir as ir
-
-    size = sum(v.const_value.nbytes for v in graph.graph.initializers.values())
-    if size <= EMBEDDED_BYTES:
-        ir.save(graph, path)
-        return [path]
-    ir.save(graph, path, external_data=path.name + DATA_SUFFIX)
-    return [path, path.with_name(path.name + DATA_SUFFIX)]
 
 
 def _limited(description: dict[str, Any], request: ExportRequest) -> dict[str, Any]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
 
 
 def tidy(model: Any, *, halved: Iterable[npt.NDArray[np.float32]] = ()) -> None:
     """Make the graph smaller, faster and reproducible, in place. `halved` are the weights to store as float16."""
-    from onnx_ir.passes.common import CommonSubexpressionEliminationPass
-
     # Q, K and V quantize the same activations: once is enough.
     CommonSubexpressionEliminationPass()(model)
     _keep_layer_norms_apart(model.graph)
@@ -23,6 +23,8 @@ def tidy(model: Any, *, halved: Iterable[npt.NDArray[np.float32]] = ()) -> None:
     _strip(model)
 
 
+EMBEDDED_BYTES = 1_900_000_000  # protobuf ends at two gigabytes; larger weights lie beside the graph
+DATA_SUFFIX = "_data"  # as transformers.js looks for it
 PRODUCTS = {"MatMulInteger": (1, 3), "DequantizeLinear": (0, 2)}  # of weight and zero point among a node's inputs
 
 
@@ -56,6 +58,35 @@ def _give_zero_point(graph: Any, node: Any, weight: Any, at: int) -> None:
     node.replace_input_with(at, graph.initializers[name])
     if not there.uses():
         del graph.initializers[there.name]
+
+
+def make_activations_float(model: Any) -> None:
+    """Make an artifact's graph its weight-only twin's, in place: products are of floats, with int8 weights what they
+    stand for as float32, with others as they are stored."""
+    stored = model.graph.initializers
+    for node in list(model.graph.all_nodes()):
+        if node.op_type == "MatMulInteger":
+            _multiply_floats(stored, node)
+        elif node.op_type == "MatMulNBits":
+            node.attributes["accuracy_level"] = ir.AttrInt64("accuracy_level", 0)
+    RemoveUnusedNodesPass()(model)
+
+
+def _multiply_floats(stored: Any, node: Any) -> None:
+    """Put MatMul in place of DynamicQuantizeLinear, MatMulInteger, Cast and Mul by both scales, of which only Mul's
+    output is used elsewhere."""
+    quantized, ints, _, zero = node.inputs
+    name = ints.name.removesuffix(".ints")
+    if f"{name}.float" not in stored:
+        offset = ints.const_value.numpy().astype(np.float32) - zero.const_value.numpy().astype(np.float32)
+        weight = ir.Value(name=f"{name}.float")
+        _store(weight, offset * stored[f"{name}.scales"].const_value.numpy())
+        stored[weight.name] = weight
+    (cast,) = node.outputs[0].consumers()
+    (product,) = cast.outputs[0].consumers()
+    product.op_type = "MatMul"
+    product.replace_input_with(0, quantized.producer().inputs[0])
+    product.replace_input_with(1, stored[f"{name}.float"])
 
 
 def _unsigned(ints: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
@@ -119,6 +150,16 @@ def _halve(graph: Any, value: Any) -> None:
     value.replace_all_uses_with(cast.outputs[0])
     graph.register_initializer(half)
     graph.insert_before(graph[0], cast)
+
+
+def save(model: Any, path: Path) -> list[Path]:
+    """Write the graph, and beside it the weights where one file would be larger than ONNX allows; gives the files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if sum(v.const_value.nbytes for v in model.graph.initializers.values()) <= EMBEDDED_BYTES:
+        ir.save(model, path)
+        return [path]
+    ir.save(model, path, external_data=path.name + DATA_SUFFIX)
+    return [path, path.with_name(path.name + DATA_SUFFIX)]
 
 
 def _digest(row: npt.NDArray[np.float32]) -> bytes:

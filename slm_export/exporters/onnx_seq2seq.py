@@ -5,14 +5,13 @@ Batch, text and answer vary freely. The tied table is stored once in each of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from slm_export.artifact import Artifact, Part, TensorSpec
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters.common import TRACED_LENGTH, ExportRequest
-from slm_export.exporters.onnx_graph import guard_int8_products, tidy
+from slm_export.exporters.onnx_graph import guard_int8_products, save, tidy
 from slm_export.exporters.parts import checked_parts
 from slm_export.exporters.seq2seq import BOTH, OWN, CacheShape, cache_shape
 from slm_export.quantization.compressed import Compressed
@@ -33,14 +32,16 @@ def write(compressed: Compressed, request: ExportRequest, folder: Path, *, root:
     shape = cache_shape(compressed.module, request)
     halved = [n for n, p in compressed.plan.layers.items() if p.bits == 16]
     weights = [compressed.module.get_submodule(n).weight.detach().numpy() for n in halved]
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         encoder = _encoder(with_layers(compressed))
+        tidy(encoder, halved=weights)
         guard_int8_products(encoder)
-        _save(encoder, folder / ENCODER, weights)
+        save(encoder, folder / ENCODER)
         module = with_layers(compressed, unsigned=True)
         _tie(module, compressed)
-        _save(_decoder(module, shape), folder / DECODER, weights)
+        decoder = _decoder(module, shape)
+        tidy(decoder, halved=weights)
+        save(decoder, folder / DECODER)
     except Exception as err:  # torch.onnx raises its own, torch.export's and plain Python's kinds
         raise ExportError("torch.onnx cannot export this model", where=first_line(err)) from err
     parts = _parts(shape, folder.relative_to(root).as_posix(), compressed.module.lm_head.out_features)
@@ -55,13 +56,6 @@ def _tie(module: Any, compressed: Compressed) -> None:
     name = next(n for n, m in module.named_modules(remove_duplicate=False) if m is stack) + ".embed_tokens"
     tensors = compressed.tensors.get(name), compressed.tensors.get("lm_head")
     stack.embed_tokens = tie(stack.embed_tokens, module.lm_head, tensors)
-
-
-def _save(model: Any, path: Path, halved: Sequence[Any]) -> None:
-    import onnx_ir as ir
-
-    tidy(model, halved=halved)
-    ir.save(model, path)
 
 
 def _encoder(module: Any) -> Any:

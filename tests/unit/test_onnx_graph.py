@@ -3,9 +3,12 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from slm_export.exporters.onnx_graph import tidy
+from slm_export.exporters.onnx_graph import make_activations_float, tidy
+
+SHAPES = {"x": [2, 4], "y": [2, 3]}
 
 
 def graph(**initializers):
@@ -29,3 +32,36 @@ def test_a_weight_is_halved_whole_transposed_or_taken_apart():
     assert kinds == {"first": half, "rest": half, "square": half, "other": TensorProto.FLOAT}
     (stored,) = (numpy_helper.to_array(t) for t in written.graph.initializer if t.name == "first")
     np.testing.assert_array_equal(stored, fused[:2].T.astype(np.float16))
+
+
+@pytest.mark.parametrize(("dtype", "zero"), [(np.int8, 0), (np.uint8, 128)])
+def test_a_twin_multiplies_with_what_the_integers_stand_for(dtype, zero):
+    rng = np.random.default_rng(0)
+    ints, scales = rng.integers(-127, 128, (4, 3)), rng.random(3).astype(np.float32)
+    stored = {"l.ints": (ints + zero).astype(dtype), "l.ints.zero_point": np.array(zero, dtype), "l.scales": scales}
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["q", "l.ints", "zero", "l.ints.zero_point"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["scale", "l.scales"], ["both"]),
+        helper.make_node("Mul", ["floats", "both"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in SHAPES.items()]
+    made = helper.make_graph(
+        nodes, "g", values[:1], values[1:], [numpy_helper.from_array(v, n) for n, v in stored.items()]
+    )
+    model = ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+    x = rng.standard_normal((2, 4)).astype(np.float32)
+    rounded = answer(model, x)
+    make_activations_float(model)
+    expected = x @ (ints * scales).astype(np.float32)
+    np.testing.assert_allclose(answer(model, x), expected, rtol=1e-5)
+    assert np.abs(rounded - expected).max() > 1e-3 and {n.op_type for n in model.graph} == {"MatMul"}
+    assert set(model.graph.initializers) == {"l.float"}
+
+
+def answer(model, x):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    return session.run(None, {"x": x})[0]
