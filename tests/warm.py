@@ -8,6 +8,7 @@ process OWNER ends; the first to need one starts it. Tests that are about proces
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -29,12 +30,17 @@ from slm_export.records import write_json
 from slm_export.stages import child, parent
 
 # What a server imports. Converters change torch for each other: one server each.
+EVERYWHERE = (
+    "accelerate", "networkx", "scipy.optimize", "torch._dynamo", "torch._export", "torch.export", "transformers",
+    "transformers.generation.utils", "transformers.modeling_utils", "transformers.models.auto.modeling_auto",
+    "slm_export.quantization.compressed", "slm_export.sources.reference", "slm_export.stages.export",
+)  # fmt: skip
 LIBRARIES = {
-    "torch": ("transformers", "safetensors.torch", "slm_export.stages.prepare"),
-    "onnx": ("transformers", "torch.onnx", "onnxscript", "onnxruntime"),
-    "executorch": ("transformers", "torchao", "executorch.exir",
-                   "executorch.backends.xnnpack.partition.xnnpack_partitioner"),
-    "tflite": ("transformers", "litert_torch", "ai_edge_quantizer", "ai_edge_litert.interpreter"),
+    "torch": ("slm_export.stages.prepare",),
+    "onnx": ("torch.onnx._internal.exporter._core", "onnxscript", "onnxruntime", "slm_export.exporters.onnx"),
+    "executorch": ("torchao", "executorch.exir", "executorch.backends.xnnpack.partition.xnnpack_partitioner",
+                   "slm_export.exporters.executorch"),
+    "tflite": ("litert_torch", "ai_edge_quantizer", "ai_edge_litert.interpreter", "slm_export.exporters.tflite"),
 }  # fmt: skip
 STARTING = 120  # seconds that a server may take to listen
 
@@ -89,8 +95,9 @@ def _connected(server: str) -> socket.socket:
 
 
 def serve(server: str, path: Path, owner: int) -> None:
-    for name in LIBRARIES[server]:
+    for name in (*LIBRARIES[server], *EVERYWHERE):
         importlib.import_module(name)
+    gc.freeze()  # what is imported is here to stay: no fork need look through it for garbage
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listening = socket.socket(socket.AF_UNIX)
     aside = path.with_suffix(".aside")

@@ -11,6 +11,8 @@ from slm_export.records import read_json, write_json
 from slm_export.runtimes.resident import rounded_up
 from tests.conftest import tiny_args
 
+pytestmark = pytest.mark.usefixtures("warm")  # processes are the other files' subject
+
 
 def test_the_bill_of_materials_is_valid_cyclonedx_and_names_every_part(example_bundle):
     from cyclonedx.schema import SchemaVersion

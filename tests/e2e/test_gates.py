@@ -10,6 +10,7 @@ from slm_export.artifact import file_record
 from slm_export.records import read_json, write_json
 from tests.conftest import Cli, tiny_args
 
+pytestmark = pytest.mark.usefixtures("warm")  # processes are the other files' subject
 FILES = {"executorch": "executorch/model.pte", "tflite": "tflite/model.tflite", "onnx": "onnx/model.onnx"}
 
 
