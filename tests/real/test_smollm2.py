@@ -12,7 +12,7 @@ from tests.conftest import Cli
 pytestmark = pytest.mark.heavy
 FORMATS = ("executorch", "tflite", "onnx")
 # scheme and formats: MB of each file, KL, the perplexity it may gain
-BARS = {("w8a8-dynamic", ("onnx",)): (155, 0.01, 0.02), ("w4a8-dynamic", FORMATS): (105, 0.2, 0.2)}
+BARS = {("w8a8-dynamic", ("onnx",)): (155, 0.005, 0.01), ("w4a8-dynamic", FORMATS): (105, 0.12, 0.15)}
 
 
 @pytest.fixture(scope="module")
