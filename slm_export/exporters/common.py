@@ -48,7 +48,7 @@ class Exported:
 
 
 def float_twin(artifact: Artifact, path: Path, *, root: Path) -> Artifact:
-    """The record of a twin whose weights are what the artifact's integers stand for, as float32."""
+    """The record of a twin with float activations, whose integers are not read back: most are float32 by now."""
     return replace(
         artifact,
         path=path.relative_to(root).as_posix(),

@@ -198,6 +198,28 @@ def test_smaller_weights_answer_alike(bundles, scheme, formats):
     Cli(bundle).ok("verify", bundle)
 
 
+def test_no_int8_product_can_saturate(bundles):
+    """Seen in the files, because only x86 without VNNI saturates: what branches share is unsigned, and no zero point of
+    a signed weight is another's."""
+    bundle = bundles("t5", "w8a8-dynamic", ("tflite", "onnx"))
+    found = artifact(bundle, "onnx")
+    assert found.runtime.options == {"session.x64quantprecision": "1"}
+    encoder, decoder = (onnx.load(bundle / part.path).graph for part in found.parts)
+    assert {dtype for dtype, _, _ in products(decoder)} == {onnx.TensorProto.UINT8}
+    signed = products(encoder)
+    assert {dtype for dtype, _, _ in signed} == {onnx.TensorProto.INT8}
+    assert len({zero for _, _, zero in signed}) == len({weight for _, weight, _ in signed}) == len(signed)
+
+
+def products(graph):
+    """(dtype, weight, zero point) of each MatMulInteger, those of branches too."""
+    kinds = {t.name: t.data_type for t in graph.initializer}
+    branches = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
+    nodes = [node for g in (graph, *branches) for node in g.node if node.op_type == "MatMulInteger"]
+    assert nodes
+    return [(kinds[node.input[1]], node.input[1], node.input[3]) for node in nodes]
+
+
 def test_the_gate_closes_when_a_decoder_forgets_its_cache(bundles, tmp_path):
     """The merged decoder's later branch is made the first's: every step then begins anew."""
     bundle = tmp_path / "bundle"

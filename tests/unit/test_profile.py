@@ -94,7 +94,10 @@ def test_budgets_are_optional_and_limits_missing_for_a_task_are_none(tmp_path):
         ("[runtimes.onnx]\noldest_for = { w9 = '1' }", "runtimes.onnx.oldest_for: unknown 'w9'"),
         ("[runtimes.onnx]\noldest_for = '1.30.0'", "runtimes.onnx.oldest_for: '1.30.0' is not a table"),
         ("[runtimes.tflite]\noptions = { threads = '2' }", "tflite.options: sessions of onnxruntime alone take any"),
-        ("[runtimes.onnx]\noptions = { a = 1 }", "'a': 1} is not a table, each value text"),
+        (
+            "[runtimes.onnx]\noptions = { a = 1 }",
+            "runtimes.onnx.options: {'session.x64quantprecision': '1', 'a': 1} is not a table, each value text",
+        ),
         ("executors = 3", "executors: must be a list"),
         ("executors = [['host']]", "executors: unknown ['host']"),
         ("limits = 3", "limits: must be a list"),
