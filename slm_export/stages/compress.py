@@ -79,11 +79,12 @@ class Wishes:
 @record
 class Samples:
     """Token ids of the calibration set, those that distillation teaches, and those that trials of a search are judged
-    by: with what the data says of them, or the answers it holds."""
+    by: with what the reference answers, what the data says of them, or the answers it holds."""
 
     calibration: tuple[Tokens, ...]
     taught: tuple[Tokens, ...] = ()
     tried: tuple[Tokens, ...] = ()
+    tried_before: Matrices = ()
     tried_targets: Targets | None = None
     tried_wanted: tuple[str, ...] | None = None
     rules: Rules | None = None  # by which answers are generated
@@ -125,7 +126,6 @@ class Compressing:
         self._rounded: dict[tuple[int, int | None], Rounded] = {}
         self._ranked: dict[tuple[int, int | None], Rounded] = {}
         self._tuned: dict[str, tuple[Compressed, Distilled]] = {}
-        self._before: Matrices = ()
         self._ranges: dict[int, Ranges] = {}
 
     def made(self) -> Made:
@@ -306,16 +306,14 @@ class Compressing:
         """What the compressed model, eager, loses on the samples held out for trials."""
         assert self.wishes.search is not None and self.wishes.search.max_drop is not None
         known, tokens, total = self.samples, self.samples.tried, len(self.samples.tried)
-        if not self._before:
-            self._before = self.task.run(self.reference.module, tokens)
-        after, said = self._before, None
+        after, said = known.tried_before, None
         if self.module is not self.reference.module or any(p.bits < 32 for p in compressed.plan.layers.values()):
             with simulated(compressed, self.traced) as module:
                 after = self.task.run(module, tokens, progress=lambda done: progress(done, total))
                 if known.tried_wanted is not None:
                     said = self.task.say(module, tokens, known.rules)
         judged = Judged(
-            before=self._before,
+            before=known.tried_before,
             after=after,
             tokens=tokens,
             labels=self.reference.labels,

@@ -86,8 +86,9 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     shapes: Sequence[Tokens] = probes(reference, tokens)
     rules = _rules(task, reference)
-    if rules is not None:
-        tokens, shapes = (_taught(task, reference, t, rules, progress) for t in (tokens, shapes))
+    tokens, answered = _answered(task, reference, tokens, rules, progress)
+    _require_finite(answered)
+    shapes, probed = _answered(task, reference, shapes, rules, progress)
     most = LOWERING_TEXTS if reference.task in tasks.CAUSAL else LOWERING_ROWS
     inputs = Inputs(
         evaluation=tuple(tokens),
@@ -95,11 +96,7 @@ def run(data: dict[str, Any], progress: Progress) -> dict[str, Any]:
         lowering_rows=tuple(lowering_rows([len(t.input_ids) for t in tokens], most)),
     )
     write_json(folder / "inputs.json", inputs)
-    answered = _run(task, reference.module, tokens, progress, "answering with the reference")
-    _require_finite(answered)
-    save_outputs(
-        folder / "reference.npz", Outputs(evaluation=answered, probes=task.run(reference.module, inputs.probes))
-    )
+    save_outputs(folder / "reference.npz", Outputs(evaluation=answered, probes=probed))
 
     module, pruned = _pruned(job, reference, task, prunable, progress)
     names = (*task.INPUTS, *([SEGMENTS] if any(t.token_type_ids for t in tokens) else []))
@@ -150,14 +147,18 @@ def _rules(task: ModuleType, reference: Reference) -> Rules | None:
     return rules
 
 
-def _taught(
-    task: ModuleType, reference: Reference, tokens: Sequence[Tokens], rules: Rules, progress: Progress
-) -> list[Tokens]:
-    """The samples with the reference's own answers."""
-    told: list[Tokens] = task.teach(
-        reference.module, tokens, rules, lambda done: progress("generating with the reference", done, len(tokens))
-    )
-    return told
+def _answered(
+    task: ModuleType, reference: Reference, tokens: Sequence[Tokens], rules: Rules | None, progress: Progress
+) -> tuple[Sequence[Tokens], Matrices]:
+    """The samples, of a task that generates with the reference's own answers, and its matrices of them."""
+
+    def told(done: int) -> None:
+        progress("answering with the reference", done, len(tokens))
+
+    if rules is None:
+        return tokens, task.run(reference.module, tokens, progress=told)
+    taught: tuple[list[Tokens], Matrices] = task.teach(reference.module, tokens, rules, told)
+    return taught
 
 
 def _require_same_tokens(task: ModuleType, folder: Path, samples: Sequence[Sample], tokens: Sequence[Tokens]) -> None:
@@ -202,10 +203,6 @@ def probes(reference: Reference, tokens: Sequence[Tokens]) -> tuple[Tokens, ...]
     return tuple(Tokens(input_ids=ids) for ids in made)
 
 
-def _run(task: ModuleType, module: Any, tokens: Sequence[Tokens], progress: Progress, what: str) -> Any:
-    return task.run(module, tokens, progress=lambda done: progress(what, done, len(tokens)))
-
-
 def _samples(
     job: PrepareJob, reference: Reference, task: ModuleType, rules: Rules | None, progress: Progress
 ) -> Samples:
@@ -216,12 +213,15 @@ def _samples(
         tuple(_tokens(task, reference, samples, job.max_length)) if samples else ()
         for samples in (job.calibration.samples, job.calibration.tried, taught)
     )
-    known = Samples(calibration=calibration, taught=lessons, tried=tried, tried_targets=job.calibration.tried_targets)
-    if rules is None or not tried:
-        return known
-    return replace(
-        known,
-        tried=tuple(_taught(task, reference, tried, rules, progress)),
+    if not tried:
+        return Samples(calibration=calibration, taught=lessons)
+    answered, before = _answered(task, reference, tried, rules, progress)
+    return Samples(
+        calibration=calibration,
+        taught=lessons,
+        tried=tuple(answered),
+        tried_before=before,
+        tried_targets=job.calibration.tried_targets,
         tried_wanted=task.wanted(job.calibration.tried) if reference.task in tasks.ENCODER_DECODERS else None,
         rules=rules,
         decode=text_decoder(str(Path(job.folder) / "tokenizer/tokenizer.json")),

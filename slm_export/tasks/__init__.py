@@ -25,7 +25,8 @@ A task's name is Optimum's; behind a slash, where its heads answer differently, 
 A task of GENERATING has in place of graph and cut
 
     rules(module, max_length)                 -> generation.Rules
-    teach(module, tokens, rules, progress)    -> the samples with what of the reference's logits is compared
+    teach(module, tokens, rules, progress)    -> the samples with what of the reference's logits is compared, and run's
+                                                 matrices of them
     execute(decoder, tokens, rules)           -> the matrix of a sample, told the answer, and the artifact's own answer
 
 and an encoder-decoder, whose graphs exporters take from seq2seq_graphs.py, in place of TAUGHT_BY

@@ -76,18 +76,22 @@ def _banned(config: Any, ends: Ids) -> Ids:
     return tuple(sorted({*words, *(config.suppress_tokens or [])} - set(ends)))
 
 
-def teach(module: Any, tokens: Sequence[Tokens], rules: Rules, progress: Callable[[int], None]) -> list[Tokens]:
-    """Each sample with the reference's own greedy answer, and the tokens whose logits are compared at each step.
+def teach(
+    module: Any, tokens: Sequence[Tokens], rules: Rules, progress: Callable[[int], None]
+) -> tuple[list[Tokens], Matrices]:
+    """Each sample with the reference's own greedy answer and the tokens whose logits are compared at each step, and the
+    matrix of these.
 
     Raises InputError where transformers answers otherwise than `rules` say: the checkpoint asks for more than them.
     """
-    taught = []
+    taught, matrices = [], []
     for number, sample in enumerate(tokens, 1):
         said = _generated(module, sample, rules)
         logits = _forced_logits(module, sample, rules.start, said)
         taught.append(replace(sample, steps=_steps(logits, said, rules)))
+        matrices.append(_matrix(logits, taught[-1]))
         progress(number)
-    return taught
+    return taught, tuple(matrices)
 
 
 def _generated(module: Any, sample: Tokens, rules: Rules) -> Ids:
@@ -117,9 +121,10 @@ def _steps(logits: Array, said: Ids, rules: Rules) -> tuple[Step, ...]:
     made = []
     for number, (row, token) in enumerate(zip(logits, said, strict=True)):
         before = said[:number]
-        if rules.choose(row, before) != token:
+        chosen = rules.choose(row, before)
+        if chosen != token and chosen >= 0:  # below 0 is NaN, which whoever gets the matrix refuses
             raise InputError(
-                f"transformers answers token {token} where greedy choice is {rules.choose(row, before)}",
+                f"transformers answers token {token} where greedy choice is {chosen}",
                 where="generation_config.json",
                 why="it asks for something that slm-export does not know, or two tokens are equally good",
                 next_step="remove from it what is not needed: penalties, biases, multi-token bad words",

@@ -113,23 +113,29 @@ def rules(module: Any, *, max_length: int) -> Rules:
     return Rules(start=first, ends=ends, max_new_tokens=max_length, sampling=sampling)
 
 
-def teach(module: Any, tokens: Sequence[Tokens], rules: Rules, progress: Callable[[int], None]) -> list[Tokens]:
-    """Each sample with the tokens whose logits are compared at each position.
+def teach(
+    module: Any, tokens: Sequence[Tokens], rules: Rules, progress: Callable[[int], None]
+) -> tuple[list[Tokens], Matrices]:
+    """Each sample with the tokens whose logits are compared at each position, and the matrix of these.
 
     Raises InputError if the model makes more of its head's outputs than is known here.
     """
     for sample in tokens[:1]:
         *_, (rows, _) = _logits(module, sample, 0)
         _require_same(rows[-1], _last(module, sample)[0], type(module).__name__)
-    taught = []
+    taught, matrices = [], []
     for number, sample in enumerate(tokens, 1):
-        ids = sample.input_ids
+        ids, steps, parts = sample.input_ids, [], []
         first = 0 if len(ids) <= LONGEST else len(ids) - COMPARED_AT_END
-        steps = [step for rows, at in _logits(module, sample, first) for step in _steps(rows, ids, at)]
+        for rows, at in _logits(module, sample, first):
+            found = list(_steps(rows, ids, at))
+            parts.append(_reduced(rows, found))
+            steps += found
         continued = _continued(module, sample) if number <= SHOWN else None
         taught.append(replace(sample, steps=tuple(steps), continued=continued))
+        matrices.append(np.concatenate(parts))
         progress(number)
-    return taught
+    return taught, tuple(matrices)
 
 
 def _continued(module: Any, sample: Tokens) -> Continued:
@@ -168,7 +174,7 @@ def _scaled(module: Any, logits: Any) -> Any:
 
 def _require_same(computed: Array, own: Array, name: str) -> None:
     error = float(np.abs(computed - own).max())
-    if not error <= SAME_LOGITS * max(1.0, float(np.abs(own).max())):
+    if np.isfinite(own).all() and not error <= SAME_LOGITS * max(1.0, float(np.abs(own).max())):
         raise InputError(
             f"{name} does something to its logits that slm-export does not know of",
             where=f"they differ by {error:.3g} from what its head gives",

@@ -16,11 +16,13 @@ from slm_export import runtimes, sources
 from slm_export.artifact import Artifact
 from slm_export.chat import Chat, written
 from slm_export.exporters import onnx_causal
+from slm_export.outputs import Tokens
 from slm_export.quantization import schemes
 from slm_export.quantization.compressed import Compressed, find_layers, with_weights
 from slm_export.quantization.mixing import tensors_of
 from slm_export.quantization.rounding import round_weights
 from slm_export.records import from_json, read_json
+from slm_export.tasks import text_generation as task
 from tests.conftest import Cli
 from tests.tiny_causal import (
     CONTEXT,
@@ -73,6 +75,15 @@ def test_reading_at_once_in_parts_and_token_by_token_is_what_transformers_comput
                 state, logits = session.read(state, ids[start : start + part])
                 rows.append(logits)
             assert np.abs(np.concatenate(rows) - expected).max() < 2e-5
+
+
+def test_what_is_taught_comes_with_the_matrices_that_running_it_gives(causal_source):
+    model, tokenizer = reference(causal_source("llama"))
+    asked = [Tokens(input_ids=tuple(tokenizer(t)["input_ids"])) for t in (*texts(seed=12, rows=4), "the " * 700)]
+    taught, matrices = task.teach(model, asked, task.rules(model, max_length=CONTEXT), lambda _: None)
+    for matrix, sample, expected in zip(matrices, taught, task.run(model, taught), strict=True):
+        assert matrix.shape == (min(len(sample.input_ids), 64 if len(sample.input_ids) > 512 else 512), 33)
+        np.testing.assert_array_equal(matrix, expected)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -276,6 +287,20 @@ def test_without_an_end_token_the_model_is_refused(causal_source, tmp_path):
         "model", "--target", "linux-x86_64", "--eval", source / "eval.jsonl", "--scheme", "fp32", "--format", "onnx"
     )
     assert done.returncode == 2 and "does not say where an answer ends" in done.stderr
+
+
+def test_a_reference_that_answers_nan_is_refused(causal_source, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    source = causal_source("llama")
+    shutil.copytree(source / "model", tmp_path / "model")
+    weights = load_file(tmp_path / "model/model.safetensors")
+    weights["model.norm.weight"] *= float("nan")
+    save_file(weights, tmp_path / "model/model.safetensors", metadata={"format": "pt"})
+    done = Cli(tmp_path)(
+        "model", "--target", "linux-x86_64", "--eval", source / "eval.jsonl", "--scheme", "fp32", "--format", "onnx"
+    )
+    assert done.returncode == 2 and "the reference itself answers NaN" in done.stderr
 
 
 def test_chats_judge_as_the_template_writes_them(causal_source, tmp_path):

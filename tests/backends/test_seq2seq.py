@@ -10,7 +10,9 @@ import pytest
 from slm_export import runtimes
 from slm_export.artifact import Artifact
 from slm_export.generation import follow, generate
+from slm_export.outputs import Tokens
 from slm_export.records import from_json, read_json
+from slm_export.tasks import text2text_generation as task
 from tests import support
 from tests.conftest import Cli
 from tests.tiny_seq2seq import EOS, FAMILIES, make_tiny_seq2seq, make_tokenizer, pairs, write_pairs
@@ -103,6 +105,14 @@ def test_greedy_answers_are_transformers_own_to_the_last_token(models, bundles, 
             rows, _ = follow(decoder, ids, found.generation, expected)
             assert np.abs(np.stack(rows) - logits).max() <= 1e-4
     assert ended >= 60, "the model has learned to end"
+
+
+def test_what_is_taught_comes_with_the_matrices_that_running_it_gives(models):
+    model = reference(models("t5"))
+    asked = [Tokens(input_ids=tuple(ids)) for ids in texts()[:8]]
+    taught, matrices = task.teach(model, asked, task.rules(model, max_length=LONGEST), lambda _: None)
+    for matrix, expected in zip(matrices, task.run(model, taught), strict=True):
+        np.testing.assert_array_equal(matrix, expected)
 
 
 @pytest.mark.parametrize(("family", "formats"), CASES)
@@ -243,6 +253,18 @@ def test_a_family_without_graphs_is_refused_before_work(models, cli):
     write_pairs(cli.folder / "eval.csv", seed=1, rows=20)
     done = cli("model", "--target", "linux-x86_64", "--eval", "eval.csv", "--scheme", "fp32")
     assert done.returncode == 2 and "pegasus" in done.stderr and "t5, bart, marian" in done.stderr
+
+
+def test_a_reference_that_answers_nan_is_refused(models, cli):
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(models("t5") / "model", cli.folder / "model")
+    weights = load_file(cli.folder / "model/model.safetensors")
+    weights["decoder.final_layer_norm.weight"] *= float("nan")
+    save_file(weights, cli.folder / "model/model.safetensors", metadata={"format": "pt"})
+    write_pairs(cli.folder / "eval.csv", seed=1, rows=20)
+    done = cli("model", "--target", "linux-x86_64", "--eval", "eval.csv", "--scheme", "fp32", "--format", "onnx")
+    assert done.returncode == 2 and "the reference itself answers NaN" in done.stderr
 
 
 def test_a_checkpoint_that_asks_for_more_than_the_rules_is_refused(models, cli):
