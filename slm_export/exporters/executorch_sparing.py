@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -77,10 +77,8 @@ def without_idle_passes(manager: type) -> type:
         def transform(self) -> Any:
             program = self.exported_program
             for kind in self.passes:
-                names = {str(n.target) for n in program.graph.nodes if n.op == "call_function"}
-                names |= {UNUSUAL for n in program.graph.nodes if has_unusual_order(n)}
                 about = ABOUT.get(kind.__name__)
-                if about is None or any(part in name for part in about for name in names):
+                if about is None or is_about(about, program.graph):
                     program = type(self)(program, [kind])._once()
             return program
 
@@ -88,6 +86,14 @@ def without_idle_passes(manager: type) -> type:
             return super().transform()
 
     return Sparing
+
+
+def is_about(about: Sequence[str], graph: Any) -> bool:
+    """Whether one of a pass's operators, as ABOUT has them, is in the graph."""
+    names = {str(n.target) for n in graph.nodes if n.op == "call_function"}
+    if any(part in name for part in about for name in names):
+        return True
+    return UNUSUAL in about and any(has_unusual_order(n) for n in graph.nodes)
 
 
 def has_unusual_order(node: Any) -> bool:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from slm_export.artifact import Part, TensorSpec
 from slm_export.errors import ExportError, first_line
 from slm_export.exporters.causal import Attend, CacheShape, attend_with, cache_shape, near
@@ -86,10 +88,11 @@ def convert(module: Any, request: ExportRequest, path: Path) -> None:
 
 
 def _samples(part: Part) -> dict[str, Any]:
+    """Zeros, by numpy, which takes no memory for what is never written: they are as large as all the caches."""
     import torch
 
-    kinds = {"int32": torch.int64, "float32": torch.float32}
-    return {s.name: torch.zeros([int(d) for d in s.shape], dtype=kinds[s.dtype]) for s in part.inputs}
+    kinds = {"int32": np.int64, "float32": np.float32}
+    return {s.name: torch.from_numpy(np.zeros([int(d) for d in s.shape], kinds[s.dtype])) for s in part.inputs}
 
 
 def _graph(module: Any, cache: _Cache, *, logits: bool) -> Any:

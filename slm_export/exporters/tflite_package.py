@@ -80,10 +80,12 @@ def _metadata(request: ExportRequest, config: Any) -> Any:
 
 
 def _tell_sampling(parameters: Any, sampling: Sampling | None) -> None:
+    parameters.type = (
+        parameters.TOP_P
+    )  # LiteRT-LM's own GREEDY is "not implemented yet" (0.18.1): one token drawn of one
     if sampling is None:
-        parameters.type, parameters.k, parameters.p, parameters.temperature = parameters.GREEDY, 1, 1.0, 1.0
+        parameters.k, parameters.p, parameters.temperature = 1, 1.0, 1.0
         return
-    parameters.type = parameters.TOP_P
     parameters.k, parameters.p = sampling.top_k or EVERY_TOKEN, 1.0 if sampling.top_p is None else sampling.top_p
     parameters.temperature = sampling.temperature
 

@@ -123,6 +123,21 @@ def test_litert_lm_writes_the_same_and_stops(bundle):
     assert engine.eos_token_ids == [[0], [2]] and engine.bos_token_id is None
 
 
+def test_litert_lm_writes_as_the_bundle_says_where_nothing_else_is_said(bundle):
+    engine = litert_lm_engine(bundle)
+    session = engine.create_session(apply_prompt_template=False)
+    session.run_prefill([PROMPT])
+    expected = greedy(opened(bundle, "tflite"), ids_of(bundle, PROMPT))
+    assert session.run_decode().texts == [make_tokenizer().decode(expected[:-1])]
+    del session
+    turn = {"role": "user", "content": PROMPT}
+    asked = make_tokenizer().apply_chat_template([turn], add_generation_prompt=True)["input_ids"]
+    expected = greedy(opened(bundle, "tflite"), asked, most=CONTEXT - len(asked))
+    assert expected[-1] in (0, 2), "it stops by itself"
+    answer = engine.create_conversation().send_message(PROMPT)
+    assert answer["content"] == [{"type": "text", "text": make_tokenizer().decode(expected[:-1])}]
+
+
 def litert_lm_engine(bundle):
     litert_lm = pytest.importorskip("litert_lm")
     return litert_lm.Engine(str(bundle / "tflite/model.litertlm"), backend=litert_lm.Backend.CPU())
@@ -232,7 +247,7 @@ def test_litert_lm_is_told_how_tokens_are_best_drawn(tmp_path):
     drawn = told_to_litert_lm(tmp_path / "a", sampling=Sampling(temperature=0.5, top_k=20, top_p=0.75)).sampler_params
     assert (drawn.type, drawn.k, drawn.p, drawn.temperature) == (drawn.TOP_P, 20, 0.75, 0.5)
     greedily = told_to_litert_lm(tmp_path / "b")
-    assert greedily.sampler_params.type == drawn.GREEDY and greedily.llm_model_type.HasField("qwen2p5")
+    assert greedily.sampler_params.k == 1 and greedily.llm_model_type.HasField("qwen2p5")
 
 
 def test_litert_lm_is_told_of_a_first_token_only_where_there_is_one(tmp_path):
