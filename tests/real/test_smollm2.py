@@ -11,6 +11,7 @@ from tests.conftest import Cli
 
 pytestmark = pytest.mark.heavy
 FORMATS = ("executorch", "tflite", "onnx")
+ASKED = "What is the capital of France? Answer in one sentence."
 # scheme and formats: MB of each file, KL, the perplexity it may gain
 BARS = {("w8a8-dynamic", ("onnx",)): (155, 0.005, 0.01), ("w4a8-dynamic", FORMATS): (105, 0.12, 0.15)}
 
@@ -44,7 +45,51 @@ def test_the_bars_hold_and_the_model_answers(exported):
         perplexities.append(report["answers"]["perplexity"])
     assert len(perplexities) == len(formats) and max(perplexities) <= 1.02 * min(perplexities)
     assert manifest["source"]["kind"] == "gguf" and manifest["source"]["license"] == "apache-2.0"
-    asked = "What is the capital of France? Answer in one sentence."
     for format in formats:
-        done = Cli(bundle).ok("run", bundle, asked, "--json", "--most", 24, "--format", format)
+        done = Cli(bundle).ok("run", bundle, ASKED, "--json", "--most", 24, "--format", format)
         assert "Paris" in json.loads(done.stdout.splitlines()[-1])["answer"]
+
+
+def by_executorch(bundle, prompt):
+    import executorch.extension.llm.custom_ops.custom_ops
+    import executorch.kernels.quantized  # noqa: F401, both register operators
+    from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
+
+    runner = TextLLMRunner(str(bundle / "executorch/model.pte"), str(bundle / "tokenizer/tokenizer.json"))
+    pieces: list[str] = []
+    runner.generate(prompt, GenerationConfig(echo=False, max_new_tokens=24, temperature=0.0), pieces.append)
+    return "".join(pieces)
+
+
+def by_litert_lm(bundle, _):
+    litert_lm = pytest.importorskip("litert_lm")
+    engine = litert_lm.Engine(str(bundle / "tflite/model.litertlm"), backend=litert_lm.Backend.CPU())
+    return engine.create_conversation().send_message(ASKED)["content"][0]["text"]
+
+
+def by_genai(bundle, prompt):
+    import onnxruntime_genai as genai
+
+    model = genai.Model(str(bundle / "onnx"))
+    tokenizer, params = genai.Tokenizer(model), genai.GeneratorParams(model)
+    ids = tokenizer.encode(prompt)
+    params.set_search_options(max_length=len(ids) + 24, do_sample=False)
+    generator = genai.Generator(model, params)
+    generator.append_tokens(ids)
+    while not generator.is_done():
+        generator.generate_next_token()
+    return tokenizer.decode(generator.get_sequence(0)[len(ids) :])
+
+
+RUNNERS = {"executorch": by_executorch, "tflite": by_litert_lm, "onnx": by_genai}
+
+
+def test_the_official_runners_answer(exported):
+    from transformers import AutoTokenizer
+
+    (_, formats), bundle = exported
+    turn = {"role": "user", "content": ASKED}
+    tokenizer = AutoTokenizer.from_pretrained(bundle / "tokenizer")
+    prompt = tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
+    for format in formats:
+        assert "Paris" in RUNNERS[format](bundle, prompt), format
