@@ -139,7 +139,6 @@ class _Run:
             scheme=choice.scheme,
             schemes=choice.candidates,
             activations=exporter.ACTIVATIONS[-1:] if causal else exporter.ACTIVATIONS,
-            group_scale_bytes=exporter.GROUP_SCALE_BYTES,
             int8_group=GROUP if causal and self.groups_int8(chosen) else None,
         )
 

@@ -1,7 +1,6 @@
 """Exporters: compressed model + target -> artifact. Each module has
 
     ACTIVATIONS                          granularities its format runs, fastest first (quantplan.py)
-    GROUP_SCALE_BYTES                    what it stores of a group's scale
     INT8_GROUPS                          whether int8 weights can have a scale for each group, as int4 ones have
     UNROLLS                              whether LSTM and GRU layers are written out for a fixed number of tokens
     supports(task, scheme) -> str | None a reason why not, or None

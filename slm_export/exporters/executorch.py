@@ -31,7 +31,6 @@ from slm_export.exporters.parts import checked_parts
 from slm_export.quantization.compressed import Compressed, with_weights
 
 ACTIVATIONS = ("per-token",)
-GROUP_SCALE_BYTES = 2  # bfloat16
 INT8_GROUPS = False
 TWIN_APART = tasks.CAUSAL  # half a gigabyte of floats, lowered anew
 UNROLLS = True

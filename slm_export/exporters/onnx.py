@@ -29,7 +29,6 @@ from slm_export.quantization.compressed import Compressed
 from slm_export.quantization.points import Forms
 
 ACTIVATIONS = ("per-tensor", "per-block")
-GROUP_SCALE_BYTES = 4  # float32
 INT8_GROUPS = True
 TWIN_APART: frozenset[str] = frozenset()
 UNROLLS = False

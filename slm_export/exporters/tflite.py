@@ -38,7 +38,6 @@ from slm_export.exporters.tflite_weights import put_half_floats, put_integers
 from slm_export.quantization.compressed import Compressed
 
 ACTIVATIONS = ("per-token",)
-GROUP_SCALE_BYTES = 2  # float16
 INT8_GROUPS = False
 TWIN_APART: frozenset[str] = frozenset()
 UNROLLS = True

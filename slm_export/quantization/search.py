@@ -16,6 +16,7 @@ from slm_export.quantplan import QuantPlan
 from slm_export.records import record
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of 4-bit weights that get 8 bits: a group of layers at a time
+GROUP_SCALE_BYTES = 2  # float16 or bfloat16: they are on a grid that both hold
 
 
 @record
@@ -69,8 +70,8 @@ def smallest_within(ordered: Iterable[Candidate], tried: Callable[[Candidate], T
     )
 
 
-def estimated_bytes(module: Any, plan: QuantPlan, *, group_scale_bytes: int) -> int:
-    """Of the weights in a file: integers, scales (float32 of a channel) and floats, every tensor once."""
+def estimated_bytes(module: Any, plan: QuantPlan) -> int:
+    """Of the weights in a file: integers, scales (of a channel float32) and floats, every tensor once."""
     total, seen = 0, set()
     for name, parameter in module.named_parameters():
         if id(parameter) in seen:
@@ -80,7 +81,7 @@ def estimated_bytes(module: Any, plan: QuantPlan, *, group_scale_bytes: int) -> 
         bits = layer.bits if layer else 32
         total += parameter.numel() * bits // 8
         if layer and layer.group:
-            total += parameter.numel() // layer.group * group_scale_bytes
+            total += parameter.numel() // layer.group * GROUP_SCALE_BYTES
         elif bits == 8:
             total += 4 * len(parameter)
     return total

@@ -51,7 +51,6 @@ class FormatNeeds:
     scheme: str  # "auto" too
     schemes: tuple[str, ...]  # what auto may choose from
     activations: tuple[str, ...]
-    group_scale_bytes: int
     int8_group: int | None = None  # int8 weights that share a scale along the input; None: a whole output channel
 
 
@@ -282,7 +281,7 @@ class Compressing:
 
     def _megabytes(self, needs: FormatNeeds, candidate: Candidate) -> float:
         plan = self._plan(needs, candidate)
-        return estimated_bytes(self.module, plan, group_scale_bytes=needs.group_scale_bytes) / 1e6
+        return estimated_bytes(self.module, plan) / 1e6
 
     def _try(self, needs: FormatNeeds, candidate: Candidate, megabytes: float, search: Search) -> Trial:
         fits = search.max_megabytes is None or megabytes <= search.max_megabytes

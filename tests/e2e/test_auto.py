@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 
 from slm_export.records import read_json
@@ -54,6 +55,10 @@ def test_a_causal_model_is_searched_by_divergence_or_perplexity(causal_source, c
     tried = trials(cli)
     assert {t["metric"] for t in tried} == {metric} and tried[-1]["within"] and not any(t["within"] for t in tried[:-1])
     assert report["answers"][metric] <= report["limits"][metric] and (found is None or report["scheme"] == found)
+    stored = onnx.load(cli.folder / BUNDLE / "onnx/model.onnx").graph.initializer
+    rotary = ("cos_cache", "sin_cache")
+    estimated = sum(len(t.raw_data) for t in stored if t.name not in rotary)
+    assert tried[-1]["megabytes"] == pytest.approx(estimated / 1e6, rel=1e-3), "--max-size is held to it"
 
 
 @pytest.mark.heavy

@@ -8,7 +8,7 @@ from slm_export.outputs import Inputs, Tokens
 from slm_export.sources import Reference
 from slm_export.stages.compress import Compressing, FormatNeeds, Samples, Wishes
 
-NEEDS = FormatNeeds(scheme="w4a8-dynamic", schemes=(), activations=("per-block",), group_scale_bytes=2)
+NEEDS = FormatNeeds(scheme="w4a8-dynamic", schemes=(), activations=("per-block",))
 
 
 def llama():

@@ -59,9 +59,8 @@ def test_estimated_bytes_are_those_of_integers_scales_and_floats():
         "1": LayerPlan(bits=8, group=None, activations="float"),
     }
     plan = QuantPlan(scheme="w4", layers=layers)
-    assert estimated_bytes(model, plan, group_scale_bytes=2) == 320 + 40 + 40 + 30 + 12
-    assert estimated_bytes(model, plan, group_scale_bytes=4) == 320 + 80 + 40 + 30 + 12
-    assert estimated_bytes(model, QuantPlan(scheme="fp32", layers={}), group_scale_bytes=2) == 4 * (640 + 10 + 30)
+    assert estimated_bytes(model, plan) == 320 + 40 + 40 + 30 + 12
+    assert estimated_bytes(model, QuantPlan(scheme="fp32", layers={})) == 4 * (640 + 10 + 30)
 
 
 @pytest.mark.parametrize(
