@@ -21,11 +21,14 @@ class Session:
     """Uses what executorch.runtime wraps: importing that one takes ExecuTorch's compiler with it, three CPU seconds."""
 
     def __init__(self, path: Path, artifact: Artifact) -> None:
+        import torch
+
         _C = _bindings()
         _register("kernels/quantized")
         if _is_causal(artifact):
             _register("extension/llm/custom_ops")  # attention with a cache
         _C._unsafe_reset_threadpool(1)
+        torch.set_num_threads(1)  # attention with a cache asks torch's threads, which wait spinning for one another
         self._program = _C._load_program(str(path))  # a method does not keep its program alive
         self._methods = {n: (self._program.load_method(n), part) for n, part in artifact.methods.items()}
 
