@@ -80,9 +80,8 @@ def _metadata(request: ExportRequest, config: Any) -> Any:
 
 
 def _tell_sampling(parameters: Any, sampling: Sampling | None) -> None:
-    parameters.type = (
-        parameters.TOP_P
-    )  # LiteRT-LM's own GREEDY is "not implemented yet" (0.18.1): one token drawn of one
+    """LiteRT-LM 0.18.1 refuses its own GREEDY as not implemented: greedily is one token drawn of one."""
+    parameters.type = parameters.TOP_P
     if sampling is None:
         parameters.k, parameters.p, parameters.temperature = 1, 1.0, 1.0
         return

@@ -24,6 +24,7 @@ from slm_export.quantization.rounding import round_weights
 from slm_export.records import from_json, read_json
 from slm_export.tasks import text_generation as task
 from tests.conftest import Cli
+from tests.official_runners import written_by_genai
 from tests.tiny_causal import (
     CONTEXT,
     FAMILIES,
@@ -150,11 +151,7 @@ def test_onnxruntime_genai_writes_what_transformers_writes_and_stops(causal_bund
     runner = genai.Model(str(bundle / "onnx"))
     own = genai.Tokenizer(runner)
     assert own.encode("the a my is it").tolist() == ids
-    generator = genai.Generator(runner, genai.GeneratorParams(runner))
-    generator.append_tokens(ids)
-    while not generator.is_done():
-        generator.generate_next_token()
-    assert generator.get_sequence(0).tolist() == written[:-1] and tokenizer.decode(written[-1]) == TURN
+    assert written_by_genai(runner, ids) == written[:-1] and tokenizer.decode(written[-1]) == TURN
 
 
 @pytest.mark.parametrize("family", TRACED)
@@ -169,14 +166,8 @@ def test_what_the_builder_cannot_build_is_traced_and_runs_in_onnxruntime_genai(c
     runner = genai.Model(str(bundle / "onnx"))
     session, _ = opened(bundle)
     ids = genai.Tokenizer(runner).encode("the a my is it").tolist()
-    params = genai.GeneratorParams(runner)
-    params.set_search_options(max_length=len(ids) + 8)
-    generator = genai.Generator(runner, params)
-    generator.append_tokens(ids)
-    while not generator.is_done():
-        generator.generate_next_token()
     state, logits = session.read(session.start(), ids)
-    for token in generator.get_sequence(0).tolist()[len(ids) :]:
+    for token in written_by_genai(runner, ids, most=8)[len(ids) :]:
         assert token == logits[-1].argmax()
         state, logits = session.read(state, [token])
 

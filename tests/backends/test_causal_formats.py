@@ -12,6 +12,7 @@ from slm_export import runtimes
 from slm_export.artifact import Artifact
 from slm_export.records import from_json, read_json
 from tests.conftest import Cli
+from tests.official_runners import litert_lm_engine, written_by_executorch
 from tests.tiny_causal import CONTEXT, FAMILIES, TURN, make_tokenizer, texts
 
 FORMATS = ("executorch", "tflite", "onnx")
@@ -99,19 +100,24 @@ def test_a_session_reads_in_any_parts_up_to_the_end_of_its_context(bundle, forma
             session.last(state, [1])
 
 
-def test_executorchs_llm_runner_writes_the_same_and_stops(bundle):
-    import executorch.extension.llm.custom_ops.custom_ops
-    import executorch.kernels.quantized  # noqa: F401, both register operators
-    from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
+def test_a_session_keeps_to_one_thread(bundle):
+    """ExecuTorch's attention takes torch's, which wait spinning for one another: three times the CPU time."""
+    import torch
 
-    runner = TextLLMRunner(str(bundle / "executorch/model.pte"), str(bundle / "tokenizer/tokenizer.json"))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        opened(bundle, "executorch")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_executorchs_llm_runner_writes_the_same_and_stops(bundle):
     expected = greedy(opened(bundle, "executorch"), ids_of(bundle, PROMPT))
     assert expected[-1] == 2, "it stops by itself"
-    for _ in range(2):
-        pieces: list[str] = []
-        runner.generate(PROMPT, GenerationConfig(echo=False, max_new_tokens=40, temperature=0.0), pieces.append)
-        assert "".join(pieces) == make_tokenizer().decode(expected[:-1]) + TURN
-        runner.reset()
+    answer = make_tokenizer().decode(expected[:-1]) + TURN
+    assert written_by_executorch(bundle, PROMPT, most=40, times=2) == [answer, answer]
 
 
 def test_litert_lm_writes_the_same_and_stops(bundle):
@@ -136,11 +142,6 @@ def test_litert_lm_writes_as_the_bundle_says_where_nothing_else_is_said(bundle):
     assert expected[-1] in (0, 2), "it stops by itself"
     answer = engine.create_conversation().send_message(PROMPT)
     assert answer["content"] == [{"type": "text", "text": make_tokenizer().decode(expected[:-1])}]
-
-
-def litert_lm_engine(bundle):
-    litert_lm = pytest.importorskip("litert_lm")
-    return litert_lm.Engine(str(bundle / "tflite/model.litertlm"), backend=litert_lm.Backend.CPU())
 
 
 def greedy_sampler():
@@ -247,7 +248,9 @@ def test_litert_lm_is_told_how_tokens_are_best_drawn(tmp_path):
     drawn = told_to_litert_lm(tmp_path / "a", sampling=Sampling(temperature=0.5, top_k=20, top_p=0.75)).sampler_params
     assert (drawn.type, drawn.k, drawn.p, drawn.temperature) == (drawn.TOP_P, 20, 0.75, 0.5)
     greedily = told_to_litert_lm(tmp_path / "b")
-    assert greedily.sampler_params.k == 1 and greedily.llm_model_type.HasField("qwen2p5")
+    chosen = greedily.sampler_params
+    assert (chosen.type, chosen.k, chosen.p, chosen.temperature) == (drawn.TOP_P, 1, 1.0, 1.0)
+    assert greedily.llm_model_type.HasField("qwen2p5")
 
 
 def test_litert_lm_is_told_of_a_first_token_only_where_there_is_one(tmp_path):

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from slm_export.records import read_json
+from tests import official_runners
 from tests.conftest import Cli
 from tests.real.test_other_loaders import LOADERS, answers, needed
 from tests.tiny_causal import TURN, make_tiny_causal, make_tokenizer, texts, write_texts
@@ -31,16 +32,8 @@ def folder(request, tmp_path_factory):
 def written_by_genai(folder):
     import onnxruntime_genai as genai
 
-    runner, made = genai.Model(str(folder)), []
-    for ids in make_tokenizer()(PROMPTS)["input_ids"]:
-        params = genai.GeneratorParams(runner)
-        params.set_search_options(max_length=len(ids) + 24, do_sample=False)
-        generator = genai.Generator(runner, params)
-        generator.append_tokens(ids)
-        while not generator.is_done():
-            generator.generate_next_token()
-        made.append(generator.get_sequence(0).tolist())
-    return made
+    model = genai.Model(str(folder))
+    return [official_runners.written_by_genai(model, ids, most=24) for ids in make_tokenizer()(PROMPTS)["input_ids"]]
 
 
 def without_end(made):

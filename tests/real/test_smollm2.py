@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import lm_bundles
 from slm_export.records import read_json
+from tests import official_runners
 from tests.conftest import Cli
 
 pytestmark = pytest.mark.heavy
@@ -51,34 +52,22 @@ def test_the_bars_hold_and_the_model_answers(exported):
 
 
 def by_executorch(bundle, prompt):
-    import executorch.extension.llm.custom_ops.custom_ops
-    import executorch.kernels.quantized  # noqa: F401, both register operators
-    from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
-
-    runner = TextLLMRunner(str(bundle / "executorch/model.pte"), str(bundle / "tokenizer/tokenizer.json"))
-    pieces: list[str] = []
-    runner.generate(prompt, GenerationConfig(echo=False, max_new_tokens=24, temperature=0.0), pieces.append)
-    return "".join(pieces)
+    return official_runners.written_by_executorch(bundle, prompt, most=24)[0]
 
 
 def by_litert_lm(bundle, _):
-    litert_lm = pytest.importorskip("litert_lm")
-    engine = litert_lm.Engine(str(bundle / "tflite/model.litertlm"), backend=litert_lm.Backend.CPU())
-    return engine.create_conversation().send_message(ASKED)["content"][0]["text"]
+    """With its own template, stop tokens and sampler."""
+    conversation = official_runners.litert_lm_engine(bundle).create_conversation()
+    return conversation.send_message(ASKED)["content"][0]["text"]
 
 
 def by_genai(bundle, prompt):
     import onnxruntime_genai as genai
 
     model = genai.Model(str(bundle / "onnx"))
-    tokenizer, params = genai.Tokenizer(model), genai.GeneratorParams(model)
-    ids = tokenizer.encode(prompt)
-    params.set_search_options(max_length=len(ids) + 24, do_sample=False)
-    generator = genai.Generator(model, params)
-    generator.append_tokens(ids)
-    while not generator.is_done():
-        generator.generate_next_token()
-    return tokenizer.decode(generator.get_sequence(0)[len(ids) :])
+    tokenizer = genai.Tokenizer(model)
+    ids = tokenizer.encode(prompt).tolist()
+    return tokenizer.decode(official_runners.written_by_genai(model, ids, most=24)[len(ids) :])
 
 
 RUNNERS = {"executorch": by_executorch, "tflite": by_litert_lm, "onnx": by_genai}
