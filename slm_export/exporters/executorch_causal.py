@@ -99,7 +99,7 @@ def _graph(module: Any, length: int) -> Any:
             torch._check_is_size(first)
             torch._check(first + tokens.shape[1] <= length)
             self.cache.start = first
-            positions = torch.arange(tokens.shape[1])[None] + first
+            positions = torch.arange(tokens.shape[1])[None] + start  # as a tensor: of a number, lowering takes longer
             return self.model(
                 input_ids=tokens, position_ids=positions, past_key_values=self.cache, use_cache=True, logits_to_keep=1
             ).logits

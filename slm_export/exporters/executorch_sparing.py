@@ -5,10 +5,12 @@ Most of its passes trace the whole graph anew, whether it holds what they are ab
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from slm_export.exporters.lazy_modules import compiled_when_run
@@ -22,12 +24,13 @@ ABOUT = {
     "PropagateCustomMetaPass": (),
     "ChannelsLastTaggedReshapePass": ("convolution", "upsample", "mean", "pool", "max", "prelu", UNUSUAL),
     "ConvertToUpsampleBilinear2d": (),
+    "ConvertToLinearPass": ("mm", "linear"),
     "ConvertToSDPAPass": ("softmax",),
     "FuseBatchNormPass": ("batch_norm",),
     "DecomposeBatchNorm": ("batch_norm",),
     "FuseActivationPass": ("relu", "hardtanh"),
     "DecomposeConcatenate": ("cat",),
-    "RemoveGetItemPass": ("getitem",),
+    "RemoveGetItemPass": ("max_pool2d_with_indices", "max.dim"),
     "InsertPadQDQPass": ("constant_pad_nd",),
     "Conv1dUnsqueezePass": ("convolution",),
     "PReLUReshapePass": ("prelu",),
@@ -42,6 +45,7 @@ def sparing() -> Iterator[None]:
     from executorch.backends.xnnpack.partition.graphs import bilinear_2d
     from executorch.exir import lowered_backend_module
     from executorch.exir.backend.canonical_partitioners.group_partitioner import GroupBasedPartitioner
+    from torch.fx import traceback
 
     program, manager = torch.export.ExportedProgram, xnnpack_preprocess.XNNPACKPassManager
     with ExitStack() as stack:
@@ -52,6 +56,8 @@ def sparing() -> Iterator[None]:
             (xnnpack_preprocess, "XNNPACKPassManager", without_idle_passes(manager)),
             (program, "run_decompositions", decomposing_if_needed(program.run_decompositions)),
             (lowered_backend_module, "legalize_graph", sort_in_place),
+            # Where a node comes from, handed on at every retracing, and never changed.
+            (traceback, "copy", SimpleNamespace(copy=copy.copy, deepcopy=copy.copy)),
             (GroupBasedPartitioner, "_can_merge_partitions", can_be_one),
             *((kind, "call", unless_idle(kind.call, works)) for kind, works in _works_on().items()),
         ):
@@ -90,7 +96,7 @@ def without_idle_passes(manager: type) -> type:
 
 def is_about(about: Sequence[str], graph: Any) -> bool:
     """Whether one of a pass's operators, as ABOUT has them, is in the graph."""
-    names = {str(n.target) for n in graph.nodes if n.op == "call_function"}
+    names = {n.target.__name__ for n in graph.nodes if n.op == "call_function"}  # without the arguments' names
     if any(part in name for part in about for name in names):
         return True
     return UNUSUAL in about and any(has_unusual_order(n) for n in graph.nodes)
@@ -132,18 +138,49 @@ def unless_idle(call: Callable[..., Any], works_on: Callable[[Any], bool]) -> Ca
 
 
 def _works_on() -> Mapping[Any, Callable[[Any], bool]]:
-    """exir's own passes over the whole graph, and the nodes that each changes."""
+    """exir's own passes, and the nodes that each changes."""
     import torch
+    from executorch.exir.passes.const_prop_pass import ConstPropPass
+    from executorch.exir.passes.dim_order_ops_registry import DimOrderOpsMap
     from executorch.exir.passes.legalize_portable_dim_order_pass import LegalizePortableDimOrderPass
+    from executorch.exir.passes.memory_format_ops_pass import MemoryFormatOpsPass
     from executorch.exir.passes.normalize_transpose_pass import NormalizeTransposePass
+    from executorch.exir.passes.remove_mixed_type_operators import RemoveMixedTypeOperators
     from executorch.exir.passes.replace_broken_ops_with_function_ops_pass import ReplaceBrokenOpsWithFunctionalOpsPass
+    from executorch.exir.passes.sym_to_tensor_pass import SymToTensorPass
 
     def takes_unusual_order(node: Any) -> bool:
         return node.target in LegalizePortableDimOrderPass._target_ops and any(
             has_unusual_order(taken) for taken in node.all_input_nodes
         )
 
+    def takes_constants(node: Any) -> bool:
+        return all(taken.op == "get_attr" for taken in node.all_input_nodes)
+
+    aten = torch.ops.aten
+    promoted = {aten.add, aten.mul, aten.sub, aten.div, aten.minimum}
+
+    def mixes_types(node: Any) -> bool:
+        if getattr(node.target, "overloadpacket", None) not in promoted:
+            return False
+        kinds = {getattr(given.meta.get("val"), "dtype", None) for given in (node, *node.all_input_nodes)}
+        return len(kinds) > 1 or len(node.all_input_nodes) < len(node.args)
+
+    def takes_size_as_tensor(node: Any) -> bool:
+        wanted = getattr(getattr(node.target, "_schema", None), "arguments", ())
+        given = [node.kwargs.get(a.name, node.args[i] if i < len(node.args) else None) for i, a in enumerate(wanted)]
+        return any(
+            isinstance(argument.type, torch.TensorType)
+            and isinstance(value, torch.fx.Node)
+            and not isinstance(value.meta.get("val"), torch.Tensor)
+            for argument, value in zip(wanted, given, strict=True)
+        )
+
     return {
+        ConstPropPass: takes_constants,
+        MemoryFormatOpsPass: lambda node: node.target in DimOrderOpsMap,
+        RemoveMixedTypeOperators: mixes_types,
+        SymToTensorPass: takes_size_as_tensor,
         NormalizeTransposePass: lambda node: node.target is torch.ops.aten.t.default,
         ReplaceBrokenOpsWithFunctionalOpsPass: lambda node: getattr(node.target, "is_view", False),
         LegalizePortableDimOrderPass: takes_unusual_order,
