@@ -1,8 +1,9 @@
-"""Scaling a layer's inputs without changing what the model answers, so that the weights that matter most round best.
+"""Scaling a layer's inputs without changing what the model answers, so that what matters most rounds best.
 
-Lin et al., "AWQ: Activation-aware Weight Quantization", 2023: multiply the columns of a Linear with s and divide what
-makes its input by s. Here 1/s goes into the producer's own weights (a norm's, or a Linear's rows), and where that is
-possible is not looked up by architecture: a fold is a guess that is kept if the model, run with it, answers as before.
+Lin et al., "AWQ: Activation-aware Weight Quantization", 2023, for weights, and Xiao et al., "SmoothQuant", 2022, for
+inputs: multiply the columns of a Linear with s and divide what makes its input by s. Here 1/s goes into the producer's
+own weights (a norm's, or a Linear's rows), and where that is possible is not looked up by architecture: a fold is a
+guess that is kept if the model, run with it, answers as before.
 """
 
 from __future__ import annotations
@@ -105,17 +106,21 @@ def apply(block: Any, fold: Fold, scale: Any) -> None:
         layer.weight.data = layer.weight.data * scale
 
 
-def best_scale(weights: Sequence[Any], hessian: Any, *, bits: int, group: int | None) -> Any:
-    """The s [inputs] under which rounding the weights to nearest errs least in their outputs, of a few powers of the
-    inputs' root mean square; ones if none helps."""
-    sizes = hessian.diagonal().sqrt()
+def best_scale(sizes: Any, error: Callable[[Any], float]) -> Any:
+    """The s [inputs] of the least `error(s)`, of a few powers of `sizes`, the inputs' root mean squares; ones if none
+    helps."""
     sizes = sizes.clamp_min(1e-6 * float(sizes.max()) + 1e-12)
     best, least = sizes**0, float("inf")
     for exponent in EXPONENTS:
         scale = sizes**exponent
         scale = scale / (scale.max() * scale.min()).sqrt()
-        rounded = (quantize(w * scale, bits=bits, group=group).dequantized() / scale for w in weights)
-        error = sum(output_error(w - r, hessian) for w, r in zip(weights, rounded, strict=True))
-        if error < least:
-            best, least = scale, error
+        found = error(scale)
+        if found < least:
+            best, least = scale, found
     return best
+
+
+def weight_error(weights: Sequence[Any], hessian: Any, scale: Any, *, bits: int, group: int | None) -> float:
+    """What rounding the scaled weights to nearest does to the outputs: their squared errors, summed."""
+    rounded = (quantize(w * scale, bits=bits, group=group).dequantized() / scale for w in weights)
+    return sum(output_error(w - r, hessian) for w, r in zip(weights, rounded, strict=True))

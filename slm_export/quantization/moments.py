@@ -29,28 +29,14 @@ class Sums:
 
     def add(self, run: Callable[[], Any], wanted: Callable[[], Any] | None = None) -> tuple[Any, Any]:
         """Run the module, and before that as the float model would; gives what the two made."""
-        aimed, first = self._inputs(wanted) if wanted else ({}, None)
-        given, second = self._inputs(run)
+        aimed, first = inputs_of(self._module, self._names, wanted) if wanted else ({}, None)
+        given, second = inputs_of(self._module, self._names, run)
         for name, parts in given.items():
             leader = next(n for n, other in given.items() if other[0] is parts[0])
             self._leaders[name] = leader
             if leader == name:
-                self._sum(name, _rows(parts), _rows(aimed[name]) if name in aimed else None)
+                self._sum(name, rows_of(parts), rows_of(aimed[name]) if name in aimed else None)
         return first, second
-
-    def _inputs(self, run: Callable[[], Any]) -> tuple[dict[str, list[Any]], Any]:
-        found: dict[str, list[Any]] = {}
-        hooks = [
-            self._module.get_submodule(n).register_forward_pre_hook(
-                lambda _, args, n=n: found.setdefault(n, []).append(args[0])
-            )
-            for n in self._names
-        ]
-        try:
-            return found, run()
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def _sum(self, name: str, x: Any, aimed: Any | None) -> None:
         self._hessians[name] = x.T @ x + self._hessians.get(name, 0)
@@ -69,7 +55,22 @@ class Sums:
         }
 
 
-def _rows(parts: Sequence[Any]) -> Any:
+def inputs_of(module: Any, names: Sequence[str], run: Callable[[], Any]) -> tuple[dict[str, list[Any]], Any]:
+    """What each of some layers of `module` is given in one run, each time it runs, and what the run made."""
+    found: dict[str, list[Any]] = {}
+    hooks = [
+        module.get_submodule(n).register_forward_pre_hook(lambda _, args, n=n: found.setdefault(n, []).append(args[0]))
+        for n in names
+    ]
+    try:
+        return found, run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def rows_of(parts: Sequence[Any]) -> Any:
+    """Inputs [..., features] as one float32 [n, features]."""
     import torch
 
     return torch.cat([p.reshape(-1, p.shape[-1]) for p in parts]).float()

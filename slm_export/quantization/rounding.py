@@ -1,7 +1,8 @@
 """From a plan to integers: the model's Linears and Embeddings rounded, with calibration samples where there are any.
 
 8-bit weights, and lookups, are rounded to nearest: on MiniLM that costs a cosine of .0004, and nothing improved it
-measurably. 4-bit Linears are rounded in one of names.ROUNDINGS.
+measurably. Where their inputs are quantized at run time, those are smoothed before (smoothing.py). 4-bit Linears are
+rounded in one of names.ROUNDINGS.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any, Protocol
 
 from slm_export.errors import ExportError
 from slm_export.quantization.blocks import Call, Run, find_chains, run_block
-from slm_export.quantization.folding import Fold, apply, best_scale, find_folds
+from slm_export.quantization.folding import Fold, apply, best_scale, find_folds, weight_error
 from slm_export.quantization.gptq import output_error, quantize_gptq
 from slm_export.quantization.moments import Moments, Sums, scaled
+from slm_export.quantization.smoothing import smooth
 from slm_export.quantization.weights import QuantizedTensor, quantize, quantize_searched
 from slm_export.quantplan import LayerPlan, QuantPlan
 from slm_export.records import record
@@ -55,6 +57,8 @@ def round_weights(
 ) -> Rounded:
     """Integers and scales of every layer of the plan with 8 bits or fewer; `int8_group` is that of the wider ones.
 
+    Of a plan without 4-bit layers, `runs` say how to smooth what they are given.
+
     With `follow`, blocks are judged by what rounded ones before them give, and make up for half of what that changed;
     else by what they are given in the float model.
 
@@ -67,8 +71,11 @@ def round_weights(
     before = _others(module, work)
     with torch.no_grad():
         rounder = _Rounder(module, work, rounding, steps, int8_group, follow)
+        narrow = any(p.bits == 4 for p in work.values())
+        if runs and not narrow:
+            smooth(module, work, runs, progress)
         rounder.round_all("", [n for n, p in work.items() if p.bits == 8])
-        if runs and rounding != "rtn" and any(p.bits == 4 for p in work.values()):
+        if runs and narrow and rounding != "rtn":
             rounder.block_by_block(runs, progress)
         else:
             rounder.round_all("", [n for n, p in work.items() if p.bits == 4])
@@ -195,7 +202,9 @@ class _Rounder:
         for fold in reversed(folds):
             plan = self.work[prefix + fold.consumers[0]]
             weights = [block.get_submodule(n).weight.detach() for n in fold.consumers]
-            scale = best_scale(weights, moments[fold.consumers[0]].hessian, bits=plan.bits, group=plan.group)
+            hessian = moments[fold.consumers[0]].hessian
+            error = partial(weight_error, weights, hessian, bits=plan.bits, group=plan.group)
+            scale = best_scale(hessian.diagonal().sqrt(), error)
             apply(block, fold, scale)
             moments = moments | {n: scaled(moments[n], scale) for n in fold.consumers}
         return moments

@@ -46,6 +46,12 @@ NEEDS_CALIBRATION = frozenset({"w8a8-dynamic", "w8a8", "w8a16"})
 GROUP = 32  # int4 weights that share a scale: every format has it, and 16 would cost half a bit more
 
 
+def smooths(scheme: str) -> bool:
+    """Whether activations are worth smoothing: they get 8 bits at run time, and weights have 8 bits to spare for it."""
+    found = SCHEMES[scheme]
+    return found.bits == 8 and found.int8_activations and found.static_bits is None
+
+
 def make(
     scheme: str,
     layers: Mapping[str, Layer],

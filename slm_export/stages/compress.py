@@ -37,6 +37,7 @@ from slm_export.tasks.encoder import BATCH
 from slm_export.tasks.measured import Judged
 
 LONG = 512  # tokens that show which layers the text reaches
+SMOOTHED = 8192  # tokens that say how to smooth activations
 RANKED = 6000  # tokens that say where a language model's layers need 8 bits; 4,000 served SmolLM2 as well
 RANKED_LENGTH = 256  # of one text: what autograd keeps of longer ones is most of the memory
 
@@ -122,7 +123,7 @@ class Compressing:
         self.wishes, self.samples = wishes, samples
         self.traced, self.progress = traced, progress
         self.layers = self._layers(inputs)
-        self._rounded: dict[tuple[int, int | None], Rounded] = {}
+        self._rounded: dict[tuple[int, int | None, bool], Rounded] = {}
         self._ranked: dict[tuple[int, int | None], Rounded] = {}
         self._tuned: dict[str, tuple[Compressed, Distilled]] = {}
         self._ranges: dict[int, Ranges] = {}
@@ -196,18 +197,30 @@ class Compressing:
 
     def rounded(self, needs: FormatNeeds, scheme: str) -> Rounded:
         """The integers of a scheme; those of its bits and groups, once."""
-        key = schemes.SCHEMES[scheme].bits, needs.int8_group
+        smoothed = schemes.smooths(scheme) and bool(self.samples.calibration)
+        key = schemes.SCHEMES[scheme].bits, needs.int8_group, smoothed
         if key not in self._rounded:
             plan = schemes.make(scheme, self.layers, int8_group=needs.int8_group)
-            self._rounded[key] = self._round(plan, needs.int8_group)
+            if any(p.bits == 4 for p in plan.layers.values()):
+                self._rounded[key] = self._round(plan, needs.int8_group)
+            elif smoothed:
+                self._rounded[key] = self._round_smoothed(plan)
+            else:
+                self._rounded[key] = round_weights(self.module, plan, "rtn")
         return self._rounded[key]
 
-    def _round(self, plan: QuantPlan, int8_group: int | None) -> Rounded:
-        if not any(p.bits == 4 for p in plan.layers.values()):
-            return round_weights(self.module, plan, "rtn")
+    def _round_smoothed(self, plan: QuantPlan) -> Rounded:
         module = copy.deepcopy(self.module)
+        runs = self._runs(module, some(self.samples.calibration, tokens=SMOOTHED))
+        return round_weights(module, plan, "rtn", runs, partial(self.progress, "smoothing what layers are given"))
+
+    def _runs(self, module: Any, samples: Sequence[Tokens]) -> list[Callable[[], Any]]:
         most = 1 if self.reference.task in tasks.GENERATING else BATCH  # which run their samples one by one anyway
-        runs = [partial(self.task.run, module, part) for part in parts_of(self.samples.calibration, most=most)]
+        return [partial(self.task.run, module, part) for part in parts_of(samples, most=most)]
+
+    def _round(self, plan: QuantPlan, int8_group: int | None) -> Rounded:
+        module = copy.deepcopy(self.module)
+        runs = self._runs(module, self.samples.calibration)
         steps = Checkpoints(Path(self.wishes.checkpoints), key_of(self.wishes.key, self.wishes.rounding, plan))
         progress = partial(self.progress, "rounding weights to 4 bits")
         follow = self.reference.task not in tasks.CAUSAL  # whose KL was .144 that way, and .126 the other

@@ -28,8 +28,8 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "CUDA_VISIBLE_DEVICES": "",
     "OMP_NUM_THREADS": "1",
-    # glibc keeps the memory of tensors up to the first for the next ones, in place of asking the kernel for zeroed pages
-    # each time: rounding SmolLM2 to 4 bits took a third of its time for that. What is free above the second goes back.
+    # glibc keeps the memory of tensors up to the first for the next ones, in place of asking the kernel for new pages
+    # each time: that took a third of rounding SmolLM2 to 4 bits. What is free above the second goes back.
     "MALLOC_MMAP_THRESHOLD_": "33554432",
     "MALLOC_TRIM_THRESHOLD_": "67108864",
 }
