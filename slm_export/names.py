@@ -10,7 +10,7 @@ SCHEMES = {
     "fp32": "float32 weights and activations",
     "fp16": "float16 weights, float32 arithmetic",
     "w8": "int8 weights per output channel (of language models in groups of 32, in ONNX alone), float32 activations",
-    "w8a8-dynamic": "int8 weights as in w8, int8 activations scaled at run time",
+    "w8a8-dynamic": "int8 weights, int8 activations scaled at run time",
     "w8a8": "int8 weights per output channel, int8 activations with ranges from calibration (static) where harmless",
     "w8a16": "int8 weights per output channel, int16 activations with ranges from calibration (ONNX only)",
     "w4": "int4 weights in groups of 32 (lookups and tied heads int8), float32 activations",

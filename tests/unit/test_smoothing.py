@@ -98,20 +98,24 @@ def test_smoothing_changes_no_answer_of_the_float_model():
 
 
 @pytest.mark.parametrize(
-    ("scheme", "calibrated", "smoothed"),
-    [("w8a8-dynamic", True, True), ("w8a8-dynamic", False, False), ("w8", True, False)],
+    ("scheme", "task", "calibrated", "smoothed"),
+    [
+        ("w8a8-dynamic", "text-generation", True, True),
+        ("w8a8-dynamic", "text-generation", False, False),
+        ("w8", "text-generation", True, False),
+        ("w8a8-dynamic", "feature-extraction/hidden-states", True, False),
+    ],
 )
-def test_what_is_smoothed_are_inputs_that_get_int8_at_run_time(scheme, calibrated, smoothed, tmp_path):
-    module = llama()
-    reference = Reference(task="text-generation", labels=(), module=module, tokenizer=None, pad_id=0, max_length=64)
+def test_what_is_smoothed_are_inputs_that_get_int8_at_run_time(scheme, task, calibrated, smoothed, tmp_path):
+    module = llama() if task in tasks.CAUSAL else llama().model
+    reference = Reference(task=task, labels=(), module=module, tokenizer=None, pad_id=0, max_length=64)
     wishes = Wishes(
         formats={"tflite": FormatNeeds(scheme=scheme, schemes=(), activations=("per-token",))}, rounding="rtn",
         int8_share=0.0, int8_by="hessian", effort="default", checkpoints=str(tmp_path), key="", search=None,
     )  # fmt: skip
     known = Samples(calibration=texts(3) if calibrated else ())
     inputs = Inputs(evaluation=(), probes=texts(1), lowering_rows=())
-    task = tasks.get("text-generation")
-    made = Compressing(reference, module, task, wishes, known, inputs, lambda: None, lambda *_: None).made()
+    made = Compressing(reference, module, tasks.get(task), wishes, known, inputs, lambda: None, lambda *_: None).made()
     assert bool(made.compressed["tflite"].floats) == smoothed
 
 
