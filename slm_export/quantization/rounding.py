@@ -1,7 +1,7 @@
 """From a plan to integers: the model's Linears and Embeddings rounded, with calibration samples where there are any.
 
 8-bit weights, and lookups, are rounded to nearest: on MiniLM that costs a cosine of .0004, and nothing improved it
-measurably. Where their inputs are quantized at run time, those are smoothed before (smoothing.py). 4-bit Linears are
+measurably. Where `runs` are given, what they are multiplied with is smoothed before (smoothing.py). 4-bit Linears are
 rounded in one of names.ROUNDINGS.
 """
 
