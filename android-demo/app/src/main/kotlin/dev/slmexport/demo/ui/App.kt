@@ -24,7 +24,7 @@ class Unreadable(val sentence: String) : Library
 
 /** What outlives the screens: the bundles, the one worker, and what it was asked to do. */
 open class App : Application() {
-    private val worker = Worker()
+    val worker = Worker()
     private val free by lazy { freeMemory(this) }
     private val open by lazy { OpenArtifact(free) }
     private var begun = false

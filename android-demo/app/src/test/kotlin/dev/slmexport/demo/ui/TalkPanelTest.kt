@@ -3,6 +3,7 @@ package dev.slmexport.demo.ui
 import android.view.View
 import dev.slmexport.demo.R
 import dev.slmexport.demo.task.writes
+import java.util.concurrent.CountDownLatch
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertTrue
@@ -42,9 +43,12 @@ class TalkPanelTest {
         val phone = talking()
         phone.type(R.id.message, "the a my")
         val button = phone.view<View>(R.id.send)
+        val pressed = CountDownLatch(1)
+        phone.app.worker.run { pressed.await() }  // else a short answer may be there before it is stopped
         button.performClick()
         assertEquals("Stop", button.contentDescription)
         button.performClick()
+        pressed.countDown()
         phone.waitFor("the end") { !phone.page.writing }
         val stopped = phone.page.talk.value.last()
         assertTrue(stopped.stopped)
