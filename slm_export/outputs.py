@@ -41,7 +41,8 @@ class Tokens:
 
     `token_type_ids` tell the two texts of a pair apart, in models that want it. `positions` are the tokens whose
     outputs answer, where not all do: of a tagger's sample the first token of each word (-1 for a word without one),
-    of a masked text the masks, with the ids that were there as `expected` (-1 where unknown). `spans` say for each
+    of a masked text the masks, with the ids that were there as `expected` (-1 where unknown), of a causal model's text
+    the tokens behind which `steps` are, if not the last ones. `spans` say for each
     token which characters of a question's `context` it is, -1 and -1 where it is none of them. `steps` are the
     reference's answer where the task is to generate one. `written` is the text whose ids they are, without special
     tokens added, where it is not the sample's own: a chat's, by its template.

@@ -20,6 +20,21 @@ MIN_COSINE_QUANTIZED = 0.99
 TOLERANCE, TOLERANCE_QUANTIZED = 0.001, 0.25  # of the values' standard deviation, for outputs of one number
 
 
+def narrowed(
+    task: ModuleType, tokens: Sequence[Tokens], reference: Matrices, artifacts: Sequence[Matrices]
+) -> tuple[list[Tokens], Matrices, list[Matrices]]:
+    """The samples with those of their rows that golden vectors hold: all of them, unless the task has a `surest`."""
+    if not hasattr(task, "surest"):
+        return list(tokens), reference, list(artifacts)
+    outputs = zip(reference, *artifacts, strict=True)
+    chosen = [task.surest(t, own, others) for t, (own, *others) in zip(tokens, outputs, strict=True)]
+
+    def kept(matrices: Matrices) -> Matrices:
+        return tuple(m[rows] for m, (_, rows) in zip(matrices, chosen, strict=True))
+
+    return [t for t, _ in chosen], kept(reference), [kept(matrices) for matrices in artifacts]
+
+
 def choose(task: ModuleType, tokens: Sequence[Tokens], reference: Matrices, artifacts: Sequence[Matrices]) -> list[int]:
     """Rows for golden vectors, spread over the lengths, whose answer is safe.
 

@@ -11,10 +11,10 @@ from typing import Any
 from slm_export import tasks
 from slm_export.artifact import FileRecord, file_record
 from slm_export.bundle import sbom
-from slm_export.bundle.golden import choose, golden
+from slm_export.bundle.golden import choose, golden, narrowed
 from slm_export.bundle.manifest import ArtifactEntry, Manifest, SourceEntry, TokenizerEntry, manifest_json, versions
 from slm_export.bundle.sizes import measure, require_within
-from slm_export.outputs import Inputs, Matrices, load_outputs
+from slm_export.outputs import Inputs, load_outputs
 from slm_export.planning import RunPlan
 from slm_export.records import from_json, read_json, write_json
 from slm_export.report.card import model_card
@@ -100,21 +100,18 @@ def _move_artifacts(passed: Sequence[FormatResult], source: Path, target: Path) 
 
 def _write_golden(result: RunResult, passed: Sequence[FormatResult], work: Path, target: Path) -> None:
     task = tasks.get(result.plan.source.task)
-    tokens = from_json(Inputs, read_json(work / "inputs.json")).evaluation
-    reference = load_outputs(work / "reference.npz").evaluation
-    outputs: dict[str, tuple[str, Matrices]] = {}
-    for done in passed:
-        assert done.artifact is not None
-        matrices = load_outputs(work / f"execute-{done.format}.npz").evaluation
-        outputs[done.artifact.path] = (done.artifact.scheme, matrices)
+    whole, texts = load_outputs(work / "reference.npz").evaluation, from_json(Inputs, read_json(work / "inputs.json"))
+    artifacts = [done.artifact for done in passed if done.artifact is not None]
+    outputs = [load_outputs(work / f"execute-{artifact.format}.npz").evaluation for artifact in artifacts]
+    tokens, reference, outputs = narrowed(task, texts.evaluation, whole, outputs)
     vectors = golden(
         task=task,
-        rows=choose(task, tokens, reference, [matrices for _, matrices in outputs.values()]),
+        rows=choose(task, tokens, reference, outputs),
         samples=result.plan.evaluation.samples,
         tokens=tokens,
         labels=result.plan.source.labels,
         reference=reference,
-        artifacts=outputs,
+        artifacts={a.path: (a.scheme, matrices) for a, matrices in zip(artifacts, outputs, strict=True)},
     )
     write_json(target / "golden.json", vectors)
 

@@ -28,6 +28,11 @@ A task of GENERATING has in place of graph and cut
     teach(module, tokens, rules, progress)    -> the samples with what of the reference's logits is compared, and run's
                                                  matrices of them
     execute(decoder, tokens, rules)           -> the matrix of a sample, told the answer, and the artifact's own answer
+    surest(tokens, reference, artifacts)      -> the sample for golden vectors, and the rows of the matrix that it keeps
+
+one of CAUSAL
+
+    surest(tokens, reference, artifacts)      -> the sample with fewer steps, and their rows, for golden vectors
 
 and an encoder-decoder, whose graphs exporters take from seq2seq_graphs.py, in place of TAUGHT_BY
 

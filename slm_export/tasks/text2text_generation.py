@@ -18,7 +18,7 @@ from slm_export.generation import Decoder, Ids, Rules, follow
 from slm_export.metrics import chrf, chrf_drop_interval, flips, kl_divergence, wilson_interval
 from slm_export.outputs import Array, Matrices, Step, Tokens, all_rows
 from slm_export.tasks import encoder
-from slm_export.tasks.measured import Judged, Measured, best, lead
+from slm_export.tasks.measured import Judged, Measured, best, lead, surest_rows
 
 if TYPE_CHECKING:
     from slm_export.calibration import Sample
@@ -189,6 +189,16 @@ def answer(matrix: Array, tokens: Tokens, labels: Sequence[str]) -> list[int]:
 
 def _token(step: Step, column: int) -> int:
     return step.compared[column] if 0 <= column < len(step.compared) else OTHER
+
+
+def surest(tokens: Tokens, reference: Array, artifacts: Sequence[Array]) -> tuple[Tokens, list[int]]:
+    """Of the other steps only the token is left, which the decoder is told."""
+    steps = list(tokens.steps or ())
+    compared = [number for number, step in enumerate(steps) if step.compared]
+    rows = surest_rows(reference, artifacts)
+    for number in {*compared} - {compared[row] for row in rows}:
+        steps[number] = Step(token=steps[number].token)
+    return replace(tokens, steps=tuple(steps)), rows
 
 
 def margin(matrix: Array, tokens: Tokens) -> float:

@@ -24,7 +24,7 @@ from slm_export.generation import Ids, Rules, Sampling
 from slm_export.metrics import flips, kl_divergence, wilson_interval
 from slm_export.outputs import Array, Continued, Matrices, Step, Tokens, all_rows
 from slm_export.tasks import encoder
-from slm_export.tasks.measured import Judged, Measured, best, lead
+from slm_export.tasks.measured import Judged, Measured, best, lead, surest_rows
 
 if TYPE_CHECKING:
     from slm_export.calibration import Sample
@@ -236,6 +236,8 @@ def _reduced(rows: Array, steps: Sequence[Step]) -> Array:
 
 def execute(session: Session, tokens: Tokens, rules: Rules) -> tuple[Array, Ids]:
     """The matrix of one sample, and how the artifact continues it, where the reference did."""
+    if tokens.positions is not None:
+        return _at_positions(session, tokens), ()
     ids, steps, first = tokens.input_ids, tokens.steps or (), _first(tokens)
     state, made = session.start(), []
     for at in range(0, first, LONGEST):
@@ -248,6 +250,18 @@ def execute(session: Session, tokens: Tokens, rules: Rules) -> tuple[Array, Ids]
     return np.concatenate(made), () if tokens.continued is None else _write(
         session, ids[: tokens.continued.after], rules
     )
+
+
+def _at_positions(session: Session, tokens: Tokens) -> Array:
+    """What lies before a position is read at once, its own token alone: so the cache is compared too."""
+    state, read, made = session.start(), 0, []
+    for position, step in zip(tokens.positions or (), tokens.steps or (), strict=True):
+        for at in range(read, position, LONGEST):
+            state, _ = session.last(state, tokens.input_ids[at : min(at + LONGEST, position)])
+        state, logits = session.last(state, tokens.input_ids[position : position + 1])
+        made.append(_reduced(logits[None], [step]))
+        read = position + 1
+    return np.concatenate(made)
 
 
 def _write(session: Session, prompt: Ids, rules: Rules) -> Ids:
@@ -279,6 +293,12 @@ def answer(matrix: Array, tokens: Tokens, labels: Sequence[str]) -> list[int]:
     return [
         s.compared[c] if 0 <= c < len(s.compared) else OTHER for s, c in zip(tokens.steps or (), columns, strict=True)
     ]
+
+
+def surest(tokens: Tokens, reference: Array, artifacts: Sequence[Array]) -> tuple[Tokens, list[int]]:
+    rows = surest_rows(reference[:, :-1], [matrix[:, :-1] for matrix in artifacts])
+    first, steps = _first(tokens), tokens.steps or ()
+    return replace(tokens, positions=tuple(first + row for row in rows), steps=tuple(steps[row] for row in rows)), rows
 
 
 def margin(matrix: Array, tokens: Tokens) -> float:

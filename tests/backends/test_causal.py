@@ -4,6 +4,7 @@ runs what is exported. test_causal_formats.py has the other formats."""
 import copy
 import json
 import os
+import random
 import re
 import shutil
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from slm_export.quantization.mixing import tensors_of
 from slm_export.quantization.rounding import round_weights
 from slm_export.records import from_json, read_json
 from slm_export.tasks import text_generation as task
+from slm_export.tasks.measured import GOLDEN_ROWS
 from tests.conftest import Cli
 from tests.official_runners import written_by_genai
 from tests.tiny_causal import (
@@ -292,6 +294,27 @@ def test_a_reference_that_answers_nan_is_refused(causal_source, tmp_path):
         "model", "--target", "linux-x86_64", "--eval", source / "eval.jsonl", "--scheme", "fp32", "--format", "onnx"
     )
     assert done.returncode == 2 and "the reference itself answers NaN" in done.stderr
+
+
+def test_golden_vectors_leave_out_positions_where_an_answer_changed(causal_source, tmp_path):
+    """Of long texts none keeps every answer, and yet the bundle must verify."""
+    draw = random.Random(0)
+    lines = [json.dumps({"text": "".join(draw.choices("bcdfghjkmnpqrvwxz", k=80))}) for _ in range(4)]
+    (tmp_path / "eval.jsonl").write_text("\n".join(lines))
+    source = causal_source("llama")
+    data = ["--calibration", source / "calibration.jsonl", "--eval", "eval.jsonl"]
+    wanted = ["--scheme", "w4a8-dynamic", "--format", "onnx", "-o", "dist"]
+    Cli(tmp_path).ok(source / "model", "--target", "linux-x86_64", *data, *wanted)
+    bundle = tmp_path / "dist/model-linux-x86_64"
+    (report,) = read_json(bundle / "parity.json")["reports"]
+    assert report["answers"]["flips"] > 4 * 5, "some in every text"
+    golden = read_json(bundle / "golden.json")
+    (outputs,) = (artifact["outputs"] for artifact in golden["artifacts"].values())
+    for sample, rows in zip(golden["samples"], outputs, strict=True):
+        best = [step["compared"][int(np.argmax(row[:-2]))] for row, step in zip(rows, sample["steps"], strict=True)]
+        assert best == sample["answer"] and len(best) == len(sample["positions"]) == GOLDEN_ROWS
+        assert sorted(set(sample["positions"])) == sample["positions"] and sample["positions"][-1] < 80
+    Cli(tmp_path).ok("verify", bundle)
 
 
 def test_chats_judge_as_the_template_writes_them(causal_source, tmp_path):

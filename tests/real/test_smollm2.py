@@ -46,6 +46,7 @@ def test_the_bars_hold_and_the_model_answers(exported):
         perplexities.append(report["answers"]["perplexity"])
     assert len(perplexities) == len(formats) and max(perplexities) <= 1.02 * min(perplexities)
     assert manifest["source"]["kind"] == "gguf" and manifest["source"]["license"] == "apache-2.0"
+    Cli(bundle).ok("verify", bundle)
     for format in formats:
         done = Cli(bundle).ok("run", bundle, ASKED, "--json", "--most", 24, "--format", format)
         assert "Paris" in json.loads(done.stdout.splitlines()[-1])["answer"]

@@ -4,7 +4,6 @@ import dev.slmexport.demo.model.Artifact
 import dev.slmexport.demo.model.Bundle
 import dev.slmexport.demo.model.Matrix
 import dev.slmexport.demo.model.Sample
-import dev.slmexport.demo.model.items
 import dev.slmexport.demo.runtime.CausalSession
 import dev.slmexport.demo.runtime.Session
 import dev.slmexport.demo.runtime.Tokens
@@ -29,14 +28,13 @@ internal interface OpenReplay : AutoCloseable {
     fun run(sample: Sample): Result
 }
 
-/** Rows as golden.json has them, but for the `first` ones that were left out; and whether they answer as they should. */
-internal class Result(private val rows: Matrix, val agrees: Boolean, private val first: Int = 0) {
+/** Rows as golden.json has them, and whether they answer as they should. */
+internal class Result(private val rows: Matrix, val agrees: Boolean) {
     fun compared(recorded: Matrix): Pair<Matrix, Matrix> {
-        val kept = recorded.rows((first until recorded.rows).toList())
-        check(kept.rows == rows.rows && kept.columns == rows.columns) {
-            "The outputs are ${rows.rows} rows of ${rows.columns}, recorded are ${kept.rows} of ${kept.columns}."
+        check(recorded.rows == rows.rows && recorded.columns == rows.columns) {
+            "The outputs are ${rows.rows} rows of ${rows.columns}, recorded are ${recorded.rows} of ${recorded.columns}."
         }
-        return rows to kept
+        return rows to recorded
     }
 }
 
@@ -58,7 +56,7 @@ private class EncoderReplay(private val bundle: Bundle, private val task: Task) 
     }
 }
 
-/** The last positions of a text are compared, one by one; those before them are read at once. */
+/** Some positions of a text are compared: what lies before one is read at once, its own token alone. */
 private class CausalReplay(private val bundle: Bundle) : Replay {
     override fun encode(sample: Sample): IntArray {
         val ids = bundle.tokenizer.encode(sample.text, specialTokens = sample.specialTokens).ids
@@ -70,15 +68,17 @@ private class CausalReplay(private val bundle: Bundle) : Replay {
         override val runtime get() = session.runtime
 
         override fun run(sample: Sample): Result {
-            val first = maxOf(0, sample.ids.size - COMPARED_POSITIONS)
-            val skipped = first - (sample.ids.size - sample.steps.size)
-            val steps = sample.steps.drop(skipped)
+            val positions = checkNotNull(sample.positions) { "golden.json does not say which positions are compared." }
             session.restart()
-            if (first > 0) session.read(sample.ids.copyOf(first))
-            val rows = steps.mapIndexed { at, step -> reduced(session.read(intArrayOf(sample.ids[first + at])), step.compared) }
-            val best = rows.mapIndexed { at, row -> bestOf(row, steps[at].compared) }
-            val expected = (sample.answer as JSONArray).items { getInt(it) }.drop(skipped)
-            return Result(Matrix.of(rows), best == expected, skipped)
+            var read = 0
+            val rows = sample.steps.mapIndexed { at, step ->
+                val position = positions[at]
+                if (position > read) session.read(sample.ids.copyOfRange(read, position))
+                read = position + 1
+                reduced(session.read(intArrayOf(sample.ids[position])), step.compared)
+            }
+            val best = rows.mapIndexed { at, row -> bestOf(row, sample.steps[at].compared) }
+            return Result(Matrix.of(rows), same(best, sample.answer))
         }
 
         override fun close() = session.close()
@@ -107,5 +107,4 @@ internal fun same(own: Any?, json: Any?): Boolean = when (json) {
 }
 
 private const val LONGEST = 512  // tokens of a golden text
-private const val COMPARED_POSITIONS = 16
 private const val OTHER = -1
