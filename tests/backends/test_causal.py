@@ -312,7 +312,8 @@ def test_golden_vectors_leave_out_positions_where_an_answer_changed(causal_sourc
     (outputs,) = (artifact["outputs"] for artifact in golden["artifacts"].values())
     for sample, rows in zip(golden["samples"], outputs, strict=True):
         best = [step["compared"][int(np.argmax(row[:-2]))] for row, step in zip(rows, sample["steps"], strict=True)]
-        assert best == sample["answer"] and len(best) == len(sample["positions"]) == GOLDEN_ROWS
+        assert best == sample["answer"] and len(best) == len(sample["positions"])
+        assert GOLDEN_ROWS // 2 <= len(best) <= GOLDEN_ROWS, "a quarter of 80 positions, more or less"
         assert sorted(set(sample["positions"])) == sample["positions"] and sample["positions"][-1] < 80
     Cli(tmp_path).ok("verify", bundle)
 
