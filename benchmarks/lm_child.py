@@ -130,6 +130,7 @@ class ExecuTorch:
 
         print(executorch.kernels.quantized)  # whose import registers operators
         _C._unsafe_reset_threadpool(1)
+        torch.set_num_threads(1)  # attention's
         self.module, self.at, self.torch = portable_lib._load_for_executorch(file), 0, torch
 
     def _ahead(self, ids: list[int]) -> Any:
