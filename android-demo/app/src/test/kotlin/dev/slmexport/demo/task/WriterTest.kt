@@ -20,7 +20,7 @@ private const val MOST = 24
 class WriterTest {
     private val bundle = testBundle("text-generation")
 
-    /** Of prompts after which the likeliest token always leads by .9 of a logit or more: where it leads by hundredths, a rounding ends the answer elsewhere. */
+    /** Of prompts after which the likeliest token always leads by .9 or more: a rounding turns a lead of hundredths. */
     @Test fun everyRuntimeWritesTheSame() {
         val prompts = listOf("the", "the a my", "new and", "very old new and").map { Prompt(it, special = true) } +
             bundle.prompt(listOf(Turn("user", "the a my")))
