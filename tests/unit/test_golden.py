@@ -37,7 +37,8 @@ def test_of_a_causal_text_positions_are_kept_where_all_agree_and_the_best_token_
     reference[:, 0] = np.where(np.arange(40) % 2, 9, 3.1) + np.arange(40) / 100  # odd positions lead more
     same, other = reference + 0.1, reference.copy()
     other[5, 1] = 20  # another answer
-    other[7, 1:] += 6  # the same, from afar
+    other[::2, 1:] += 3
+    other[7] += 40  # the same, from afar
     other[9, 1] = other[9, 0] - 0.01  # the same, by a hair
     tokens = Tokens(input_ids=tuple(range(50)), steps=steps)
     ((sample,), (kept,), ((first,), (second,))) = narrowed(text_generation, [tokens], [reference], [[same], [other]])
